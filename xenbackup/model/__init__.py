@@ -1,0 +1,1 @@
+"""The nouns of the house: domains, disks, volumes, jobs, plans, runs, recovery points."""

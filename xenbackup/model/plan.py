@@ -1,0 +1,102 @@
+"""Plans: what a job will do to which domain, decided before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xenbackup.model.domain import Domain
+from xenbackup.model.job import Consistency, DestinationSpec, SnapshotSize, StepName
+
+
+class SnapshotKind(StrEnum):
+    """How a volume can be frozen: copy-on-write beside it, inside a thin pool, or not at all."""
+
+    THICK = "thick"
+    THIN = "thin"
+    NONE = "none"
+
+
+class VolumeKind(StrEnum):
+    """What backs a disk."""
+
+    LOGICAL_VOLUME = "logical-volume"
+    BLOCK_DEVICE = "block-device"
+    IMAGE_FILE = "image-file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDisk:
+    """One disk of the domain with the volume behind it, as seen when the plan was made.
+
+    `lv_uuid`, `group` and `lv_name` are "" unless a logical volume backs it.
+    """
+
+    vdev: str
+    path: str
+    kind: VolumeKind
+    size_bytes: int
+    snapshot: SnapshotKind
+    group: str = ""
+    lv_name: str = ""
+    lv_uuid: str = ""
+    snapshot_size_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludedDisk:
+    """A disk that the plan leaves out, and why."""
+
+    vdev: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """A step with its options settled."""
+
+    step: StepName
+    snapshot_size: SnapshotSize | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainPlan:
+    """What one run will do: its domain, steps, disks, and the consistency that will result."""
+
+    domain: Domain
+    preset: str
+    steps: tuple[PlannedStep, ...]
+    disks: tuple[PlannedDisk, ...]
+    excluded_disks: tuple[ExcludedDisk, ...]
+    consistency: Consistency
+    destination: DestinationSpec
+    memory_image_bytes: int
+    max_away_seconds: float
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def bytes_to_read(self) -> int:
+        return sum(disk.size_bytes for disk in self.disks) + self.memory_image_bytes
+
+    def has_step(self, step: StepName) -> bool:
+        return any(planned.step is step for planned in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedDomain:
+    """A domain the job selects but cannot back up, and why."""
+
+    name: str
+    uuid: str
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A job's plan over its domains."""
+
+    job: str
+    domains: tuple[DomainPlan, ...]
+    refused: tuple[RefusedDomain, ...] = ()

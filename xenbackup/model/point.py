@@ -1,0 +1,91 @@
+"""Recovery points: what a run leaves behind, and the manifest that describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from xenbackup.model.domain import GuestKind, Tuning
+from xenbackup.model.job import Consistency
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDisk:
+    """A disk inside a point: file name, size in bytes, BLAKE3 of the whole and of each block.
+
+    `block_size_bytes` is the span of one entry of `block_digests` (hex); the last may be shorter.
+    """
+
+    vdev: str
+    file: str
+    size_bytes: int
+    digest: str
+    block_size_bytes: int
+    block_digests: tuple[str, ...]
+    source: str = ""
+    writable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMemory:
+    """The memory image inside a point: file name, size in bytes, BLAKE3."""
+
+    file: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """What the host was: a memory image resumes only on a Xen not older and a CPU not lesser."""
+
+    hostname: str
+    xen_version: str
+    cpu_model: str
+    cpu_features: tuple[str, ...]
+    product_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A recovery point whole; the point exists when this does. Its id is that of its run.
+
+    `identity` is the domain's configured uuid, else its name: plain xl gives a new UUID at every
+    create, so `uuid` (of the instant) cannot tell a domain's points over time.
+    """
+
+    point: str
+    job: str
+    round: str
+    domain: str
+    uuid: str
+    identity: str
+    kind: GuestKind
+    consistency: Consistency
+    preset: str
+    created_at: datetime
+    disks: tuple[StoredDisk, ...]
+    excluded_disks: tuple[str, ...]
+    memory: StoredMemory | None
+    tuning: Tuning
+    host: HostFacts
+    away_seconds: float
+    memory_mib: int
+    vcpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSummary:
+    """A point as lists show it; `size_bytes` is apparent, `stored_bytes` what it takes on disk."""
+
+    point: str
+    destination: str
+    domain: str
+    identity: str
+    job: str
+    consistency: Consistency
+    created_at: datetime
+    size_bytes: int
+    stored_bytes: int
+    has_memory: bool
+    pinned: bool = False

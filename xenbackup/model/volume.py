@@ -1,0 +1,81 @@
+"""Logical volumes and groups as `lvs` and `vgs` report them, and the marks that make one ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TAG_OURS = "xenbackup"
+TAG_RUN_PREFIX = "xb.run="
+TAG_ORIGIN_PREFIX = "xb.origin="
+TAG_DESTINATION = "xb.destination"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeGroup:
+    """A volume group; sizes in bytes."""
+
+    uuid: str
+    name: str
+    size_bytes: int
+    free_bytes: int
+    extent_size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogicalVolume:
+    """One row of `lvs`; sizes in bytes, percentages 0-100 or None where they do not apply.
+
+    `attributes` is lv_attr, ten letters. `origin_uuid` is "" when there is no origin.
+    """
+
+    uuid: str
+    name: str
+    group: str
+    size_bytes: int
+    attributes: str
+    path: str
+    dm_path: str = ""
+    tags: frozenset[str] = frozenset()
+    origin: str = ""
+    origin_uuid: str = ""
+    pool: str = ""
+    hidden: bool = False
+    snapshot_percent: float | None = None
+    data_percent: float | None = None
+    metadata_percent: float | None = None
+    open: bool = False
+    invalid: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.attributes[4:5] in ("a", "s", "I", "S")
+
+    @property
+    def suspended(self) -> bool:
+        """Fifth letter `s` (or `S`, an invalid one): I/O to it hangs."""
+        return self.attributes[4:5] in ("s", "S")
+
+    @property
+    def thin(self) -> bool:
+        return self.attributes[0:1] == "V"
+
+    @property
+    def thick_snapshot(self) -> bool:
+        return self.attributes[0:1] in ("s", "S")
+
+    @property
+    def merging(self) -> bool:
+        """A snapshot (`S`) or origin (`O`) with a merge in progress or pending."""
+        return self.attributes[0:1] in ("S", "O")
+
+    @property
+    def run_mark(self) -> str:
+        """Id of the run whose tag it carries; "" without one."""
+        for tag in self.tags:
+            if tag.startswith(TAG_RUN_PREFIX):
+                return tag.removeprefix(TAG_RUN_PREFIX)
+        return ""
+
+    def is_snapshot_of_run(self, run_id: str) -> bool:
+        """Ours, of this run, and a snapshot: both tags and a non-empty origin."""
+        return TAG_OURS in self.tags and self.run_mark == run_id and bool(self.origin)
