@@ -119,6 +119,10 @@ class DestinationFailed(XenbackupError):
     """The destination is there but refused a write, is full, or holds what it must not."""
 
 
+class StateFailed(XenbackupError):
+    """A file of our own (journal, catalog, lock, spool, settings) could not be read or written."""
+
+
 class PointNotFound(UsageError):
     """No recovery point, or more than one, answers to the name given."""
 

@@ -137,7 +137,8 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=None if self._detached else _die_with_parent,
+                # Safe here: nothing of ours runs threads while a machine is started.
+                preexec_fn=None if self._detached else _die_with_parent,  # noqa: PLW1509
             )
         self._pidfile.write_text(f"{self._process.pid}\n")
 
@@ -145,11 +146,11 @@ class Machine:
         """The pid in the pidfile, if that process is a QEMU that runs in our work folder."""
         try:
             pid = int(self._pidfile.read_text())
-            folder = os.readlink(f"/proc/{pid}/cwd")
+            folder = Path(f"/proc/{pid}/cwd").readlink()
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if folder == str(self.work) and b"qemu-system" in command else None
+        return pid if folder == self.work and b"qemu-system" in command else None
 
     def is_running(self) -> bool:
         """Whether the QEMU process of this work folder is alive."""
@@ -229,9 +230,7 @@ class Machine:
 
     def wait_for_agent(self, *, timeout_seconds: float = LOAD_SECONDS) -> None:
         """Wait until dom0's agent answers."""
-        self._agent.synchronise(
-            timeout_seconds=timeout_seconds, still_alive=self._require_running
-        )
+        self._agent.synchronise(timeout_seconds=timeout_seconds, still_alive=self._require_running)
 
     def wait_until_settled(self) -> None:
         """Wait until dom0's units have started and Xen lists Domain-0 by its name."""
@@ -276,8 +275,7 @@ class Machine:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """Start one command in dom0 and return its pid at once; `wait` collects it."""
-        if self._agent_is_closed():
-            self.wait_for_agent()
+        self._connect()
         variables = {**DOM0_ENVIRONMENT, **(environment or {})}
         arguments: dict[str, object] = {
             "path": argv[0],
@@ -299,7 +297,13 @@ class Machine:
         deadline = time.monotonic() + timeout_seconds
         pause = 0.03
         while True:
-            status = self._agent.call("guest-exec-status", timeout_seconds=300, pid=pid)
+            self._connect()
+            try:
+                status = self._agent.call("guest-exec-status", timeout_seconds=120, pid=pid)
+            except WireSilent:
+                if time.monotonic() > deadline:
+                    raise
+                continue
             if status["exited"]:
                 return _completed(argv, status)
             if time.monotonic() > deadline:
@@ -308,8 +312,9 @@ class Machine:
             time.sleep(pause)
             pause = min(pause * 1.5, 1.0)
 
-    def _agent_is_closed(self) -> bool:
-        return self._agent._line is None
+    def _connect(self) -> None:
+        if not self._agent.is_connected:
+            self.wait_for_agent()
 
     def put_bytes(self, content: bytes, destination: str, *, mode: str = "0644") -> None:
         """Write a file in dom0."""
@@ -322,23 +327,20 @@ class Machine:
             position += len(piece)
             return piece
 
-        if self._agent_is_closed():
-            self.wait_for_agent()
+        self._connect()
         self._agent.write_file(destination, next_piece)
         self.run("chmod", mode, destination).check()
 
     def put(self, source: Path, destination: str, *, mode: str = "0644") -> None:
         """Copy a file into dom0."""
-        if self._agent_is_closed():
-            self.wait_for_agent()
+        self._connect()
         with source.open("rb") as stream:
             self._agent.write_file(destination, stream.read)
         self.run("chmod", mode, destination).check()
 
     def get(self, source: str) -> bytes:
         """The content of a file in dom0."""
-        if self._agent_is_closed():
-            self.wait_for_agent()
+        self._connect()
         return self._agent.read_file(source)
 
     # -- diagnosis --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Wires to a QEMU process: its monitor (QMP) and the guest agent inside dom0, both JSON over Unix sockets.
+"""Wires to a QEMU process: its monitor (QMP) and the guest agent inside dom0, both in JSON.
 
 Owns the protocols only. What is asked over them is `machine.py`'s business.
 """
@@ -157,19 +157,26 @@ class Agent:
         self._name = name
         self._line: _Line | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the wire is synchronised and nothing has gone wrong on it since."""
+        return self._line is not None
+
     def synchronise(self, *, timeout_seconds: float, still_alive: Callable[[], None]) -> None:
         """Connect anew and agree on where the stream stands, trying until the deadline.
 
         `still_alive` is called between tries; it raises when waiting has become pointless.
         """
         deadline = time.monotonic() + timeout_seconds
+        patience_seconds = 2.0
         while True:
             still_alive()
             self.close()
             try:
-                self._synchronise_once(min(deadline, time.monotonic() + 10))
+                self._synchronise_once(min(deadline, time.monotonic() + patience_seconds))
                 return
             except WireSilent as error:
+                patience_seconds = min(patience_seconds * 1.5, 20.0)
                 if time.monotonic() > deadline:
                     raise WireSilent(
                         f"the guest agent did not answer within {timeout_seconds:.0f} s: {error}"
@@ -179,9 +186,7 @@ class Agent:
         line = _Line(connect_unix(self._folder, self._name, timeout_seconds=5))
         self._line = line
         wanted = next(self._ids)
-        line.send(
-            {"execute": "guest-sync-delimited", "arguments": {"id": wanted}}, prefix=b"\xff"
-        )
+        line.send({"execute": "guest-sync-delimited", "arguments": {"id": wanted}}, prefix=b"\xff")
         while True:
             line.receive_until(b"\xff", deadline)
             text = line.receive_until(b"\n", deadline)
@@ -200,8 +205,12 @@ class Agent:
         """
         if self._line is None:
             raise WireSilent("the guest agent's wire is not connected")
-        self._line.send({"execute": command, "arguments": arguments})
-        answer = self._line.receive(time.monotonic() + timeout_seconds)
+        try:
+            self._line.send({"execute": command, "arguments": arguments})
+            answer = self._line.receive(time.monotonic() + timeout_seconds)
+        except WireSilent:
+            self.close()  # a late answer must not be taken for that of the next command
+            raise
         if "error" in answer:
             raise WireRefused(f"{command}: {answer['error'].get('desc', answer['error'])}")
         return answer["return"]

@@ -44,6 +44,9 @@ class Host(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass; a simulated host's guests tick meanwhile."""
 
+    def cpu_model(self) -> str:
+        """The processor as the machine names it, for manifests: `AMD Opteron 23xx`."""
+
     def list_processes(self) -> tuple[Process, ...]:
         """xl processes, and all that carry the mark `XENBACKUP_RUN`."""
 

@@ -7,11 +7,12 @@ from enum import StrEnum
 
 
 class GuestKind(StrEnum):
-    """How a guest is virtualised."""
+    """How a guest is virtualised; unknown for one whose configuration the toolstack lacks."""
 
     PV = "pv"
     HVM = "hvm"
     PVH = "pvh"
+    UNKNOWN = "unknown"
 
 
 class ShutdownReason(StrEnum):
@@ -71,7 +72,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """A domain that exists in the hypervisor now.
+    """A domain in the hypervisor now, or (domid -1, no state letters) one that is shut off.
 
     `domid` and `uuid` as listed; `memory_mib` current; `configuration_json` is the `config` object
     of `xl list -l` as text, kept whole in recovery points ("" for xm, which has none).
@@ -89,6 +90,11 @@ class Domain:
     configured_uuid: str = ""
     maximum_memory_mib: int = 0
     configuration_json: str = ""
+
+    @property
+    def exists(self) -> bool:
+        """It is in the hypervisor now; a shut off one is known from its configuration alone."""
+        return self.domid >= 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,8 +105,36 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokenFile:
+    """A job file that could not be taken, with every problem found in it.
+
+    `name` is the name the job would have; "" when the folder itself could not be read.
+    """
+
+    path: Path
+    name: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSet:
+    """The jobs of a folder: good ones run, whatever is wrong with other files."""
+
+    jobs: tuple[Job, ...] = ()
+    broken: tuple[BrokenFile, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every problem of every broken file, in the order of the files."""
+        return tuple(problem for file in self.broken for problem in file.problems)
+
+    def find_job(self, name: str) -> Job | None:
+        return next((job for job in self.jobs if job.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DestinationSpec:
-    """`[destination.NAME]`: a folder for `images`, a volume group for `volume`."""
+    """`[destination.NAME]`: a folder for `images`, the name of a volume group for `volume`."""
 
     name: str
     kind: DestinationKind
@@ -120,7 +148,6 @@ class Configuration:
     destinations: tuple[DestinationSpec, ...] = ()
     spool_path: str = "/var/lib/xenbackup/spool"
     state_path: str = "/var/lib/xenbackup"
-    jobs_path: str = "/etc/xenbackup/jobs"
     toolstack: str = "auto"
     bandwidth_limit_bytes_per_second: int = 0
     source_path: Path | None = None

@@ -95,8 +95,9 @@ class RefusedDomain:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A job's plan over its domains."""
+    """A job's plan over its domains; `idle_patterns` of the job match no domain at all."""
 
     job: str
     domains: tuple[DomainPlan, ...]
     refused: tuple[RefusedDomain, ...] = ()
+    idle_patterns: tuple[str, ...] = ()

@@ -51,7 +51,8 @@ class Manifest:
     """A recovery point whole; the point exists when this does. Its id is that of its run.
 
     `identity` is the domain's configured uuid, else its name: plain xl gives a new UUID at every
-    create, so `uuid` (of the instant) cannot tell a domain's points over time.
+    create, so `uuid` (of the instant) cannot tell a domain's points over time. `domain_digest` is
+    the BLAKE3 of `domain.json`; the destination fills it in when it publishes the point.
     """
 
     point: str
@@ -72,6 +73,7 @@ class Manifest:
     away_seconds: float
     memory_mib: int
     vcpus: int
+    domain_digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

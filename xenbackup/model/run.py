@@ -17,22 +17,26 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What became of one domain in a round; `away_seconds` is measured, suspend to return."""
+    """What became of one domain in a round; `away_seconds` is measured, suspend to return.
+
+    `exit_code` is what a command ends with when this run is the only one and has failed.
+    """
 
     run: str
     domain: str
     uuid: str
     outcome: Outcome
-    preset: str
-    consistency: str
-    point: str
-    away_seconds: float
-    bytes_read: int
-    bytes_written: int
-    duration_seconds: float
+    preset: str = ""
+    consistency: str = ""
+    point: str = ""
+    away_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    duration_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
+    exit_code: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,80 @@
+# Every target does its own set-up: python3 with venv, and make, are all that must be there.
+# `make lab` needs QEMU and mmdebstrap as well, and installs them itself as root on Debian.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+DEMO ?=
+SEEDS ?= 2000
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+
+$(STAMP): requirements-development.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "xenbackup needs Python 3.11 or newer; $(PYTHON) is older. Set PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-development.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## Make the environment .venv with the command .venv/bin/xenbackup
+
+.PHONY: demo
+demo: $(STAMP) ## Watch a night's backup on a simulated host
+	@$(BIN)/xenbackup demo $(if $(DEMO),--directory $(DEMO))
+
+.PHONY: format
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: check
+check: $(STAMP) ## Format, lint, types, layering, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) tests --ignore=tests/lab -m "not slow" -q
+
+.PHONY: test
+test: $(STAMP) ## All tests that need no hypervisor
+	$(PYTEST) tests --ignore=tests/lab
+
+.PHONY: lab
+lab: $(STAMP) ## A real Xen host in QEMU: contract, backup and restore of real guests
+	$(BIN)/python -m tests.lab.requirements
+	$(PYTEST) tests/lab -m "not lab_long"
+
+.PHONY: lab-long
+lab-long: $(STAMP) ## The whole matrix on the lab's Xen; resumable
+	$(BIN)/python -m tests.lab.requirements
+	$(PYTEST) tests/lab -m lab_long $(if $(CONTINUE),--last-failed --last-failed-no-failures none)
+
+.PHONY: bench
+bench: $(STAMP) ## Copy engine against dd, in turn, ratios printed
+	$(BIN)/python -m bench.copying
+
+.PHONY: pictures
+pictures: $(STAMP) ## Regenerate every picture in docs/ from real runs
+	$(BIN)/python docs/pictures/make.py
+
+.PHONY: lock
+lock: $(STAMP) ## Pin the development environment anew
+	$(BIN)/pip-compile --quiet --extra development --no-emit-index-url --no-emit-trusted-host \
+	  --no-emit-find-links --no-header --strip-extras --no-annotate --allow-unsafe --upgrade \
+	  -o requirements-development.lock pyproject.toml
+
+.PHONY: wheel
+wheel: $(STAMP) ## Build dist/xenbackup-VERSION-py3-none-any.whl
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: clean
+clean: ## Remove what was made here; the lab's cache stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

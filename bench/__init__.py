@@ -1,0 +1,1 @@
+"""Benchmarks: what the copy engine costs beside the tools it stands in for."""

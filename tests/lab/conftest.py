@@ -1,0 +1,134 @@
+"""Fixtures of the lab: the built machine, and hosts started from its saved states.
+
+`bare_host` and `host` are new QEMU processes for one test; `shared_bare_host` and `shared_host`
+serve a whole module. The bare ones have no product; the others have it, from the built wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import recipe
+from tests.lab.build import build
+from tests.lab.machine import Machine, copy_disks
+from tests.lab.product import install_product
+from tests.lab.wire import LabError
+
+PROJECT = recipe.HERE.parents[1]
+TEST_SECONDS = 3600
+"""pytest-timeout's bound for a lab test: only there so that a hang ends; never a verdict."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if recipe.HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed lab test shows the end of its machine's console."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Machine):
+                report.sections.append(("end of the machine's console", value.console_tail()))
+    return report
+
+
+def _sweep_dead_sessions(folder: Path) -> None:
+    """End the machines and delete the work copies that sessions left which were killed."""
+    for old in folder.glob("session-*"):
+        pid = old.name.removeprefix("session-")
+        if not Path(f"/proc/{pid}").exists():
+            Machine(old).remove()
+
+
+@pytest.fixture(scope="session")
+def lab_base() -> Path:
+    """The built lab's disks; building takes some minutes the first time."""
+    return build()
+
+
+@pytest.fixture(scope="session")
+def lab_work(lab_base: Path) -> Iterator[Path]:
+    """This session's own copy of the disks."""
+    folder = recipe.cache_root() / "work"
+    _sweep_dead_sessions(folder)
+    work = folder / f"session-{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    copy_disks(lab_base, work)
+    yield work
+    Machine(work).remove()
+
+
+def _host(work: Path, state: str) -> Iterator[Machine]:
+    machine = Machine(work)
+    if machine.is_running():
+        raise LabError("two hosts at once on one copy of the disks: use one per test or module")
+    machine.load(state)
+    try:
+        yield machine
+    finally:
+        machine.quit()
+
+
+@pytest.fixture
+def bare_host(lab_work: Path) -> Iterator[Machine]:
+    """A host of its own for one test, without the product."""
+    yield from _host(lab_work, recipe.BASE_STATE)
+
+
+@pytest.fixture(scope="module")
+def shared_bare_host(lab_work: Path) -> Iterator[Machine]:
+    """One host for all tests of a module, without the product."""
+    yield from _host(lab_work, recipe.BASE_STATE)
+
+
+@pytest.fixture(scope="session")
+def product_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product's wheel, built from this working tree."""
+    target = tmp_path_factory.mktemp("wheel")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, PROJECT
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise LabError(f"the wheel cannot be built:\n{done.stdout}\n{done.stderr}")
+    (wheel,) = target.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def lab_with_product(lab_work: Path, product_wheel: Path) -> Path:
+    """The session's disks, with the product installed and saved as a state of its own."""
+    with Machine(lab_work) as machine:
+        machine.load(recipe.BASE_STATE)
+        install_product(machine, product_wheel)
+        machine.save_state(recipe.PRODUCT_STATE)
+    return lab_work
+
+
+@pytest.fixture
+def host(lab_with_product: Path) -> Iterator[Machine]:
+    """A host of its own for one test, with the product installed."""
+    yield from _host(lab_with_product, recipe.PRODUCT_STATE)
+
+
+@pytest.fixture(scope="module")
+def shared_host(lab_with_product: Path) -> Iterator[Machine]:
+    """One host for all tests of a module, with the product installed."""
+    yield from _host(lab_with_product, recipe.PRODUCT_STATE)

@@ -1,0 +1,326 @@
+"""The catalog: what is recorded is found again, by many processes; damage costs only an index."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.points import OTHER_POINT, POINT
+from xenbackup.errors import StateFailed
+from xenbackup.model.job import Consistency
+from xenbackup.model.point import PointSummary
+from xenbackup.model.run import Outcome, RunResult
+from xenbackup.records.catalog import Catalog
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(tmp_path / "catalog.sqlite")
+
+
+def make_summary(**changes: Any) -> PointSummary:
+    fields: dict[str, Any] = {
+        "point": POINT,
+        "destination": "usb",
+        "domain": "web",
+        "identity": "web",
+        "job": "nightly",
+        "consistency": Consistency.MEMORY,
+        "created_at": NOON,
+        "size_bytes": 1 << 40,
+        "stored_bytes": 123,
+        "has_memory": True,
+    }
+    return PointSummary(**(fields | changes))
+
+
+def make_result(run: str = POINT, **changes: Any) -> RunResult:
+    fields: dict[str, Any] = {
+        "run": run,
+        "domain": "web",
+        "uuid": "u-1",
+        "outcome": Outcome.OK,
+        "preset": "checkpoint",
+        "consistency": "memory",
+        "point": run,
+        "away_seconds": 2.5,
+        "bytes_read": 1 << 40,
+        "bytes_written": 5,
+        "duration_seconds": 61.25,
+        "warnings": ("its monitor is gone", "ünïcode"),
+        "error": "",
+        "hint": "",
+        "exit_code": 0,
+    }
+    return RunResult(**(fields | changes))
+
+
+def finish(catalog: Catalog, result: RunResult, job: str = "nightly") -> None:
+    catalog.record_run(result, job=job, round="r-1", at=NOON)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_ended_run_is_found_as_it_was_recorded(catalog: Catalog, outcome: Outcome) -> None:
+    result = make_result(outcome=outcome, error="no room", hint="make some", exit_code=10)
+    finish(catalog, result)
+    (entry,) = catalog.list_runs()
+    assert result == entry.result
+    assert ("nightly", "r-1", NOON) == (entry.job, entry.round, entry.ended_at)
+
+
+def test_run_recorded_again_replaces_what_was_known_of_it(catalog: Catalog) -> None:
+    finish(catalog, make_result(outcome=Outcome.FAILED, point=""))
+    finish(catalog, make_result())
+    assert [make_result()] == [entry.result for entry in catalog.list_runs()]
+
+
+def test_runs_are_listed_newest_first_up_to_a_limit_and_by_domain(catalog: Catalog) -> None:
+    for day in range(1, 6):
+        domain = "db" if day == 5 else "web"
+        finish(catalog, make_result(f"2026110{day}T000000Z-aaaaaa", domain=domain))
+    assert ["20261105", "20261104"] == [entry.result.run[:8] for entry in catalog.list_runs(2)]
+    assert ["20261104", "20261103"] == [
+        entry.result.run[:8] for entry in catalog.list_runs(2, domain="web")
+    ]
+    assert ["20261105", "20261104", "20261103", "20261102", "20261101"] == [
+        entry.result.run[:8] for entry in catalog.find_runs("202611")
+    ]
+    assert () == catalog.find_runs("2026%")
+
+
+def test_last_runs_are_the_newest_of_each_job(catalog: Catalog) -> None:
+    finish(catalog, make_result("20261101T000000Z-aaaaaa"), "nightly")
+    finish(catalog, make_result("20261102T000000Z-aaaaaa"), "nightly")
+    finish(catalog, make_result("20261101T010000Z-aaaaaa"), "weekly")
+    finish(catalog, make_result("20261109T000000Z-aaaaaa", domain="db"), "nightly")
+    assert [("nightly", "20261102"), ("weekly", "20261101")] == [
+        (entry.job, entry.result.run[:8]) for entry in catalog.find_last_runs("web")
+    ]
+
+
+def test_points_are_recorded_changed_listed_by_time_and_removed(catalog: Catalog) -> None:
+    catalog.record_point(make_summary(point=OTHER_POINT, created_at=NOON + timedelta(1)))
+    catalog.record_point(make_summary(domain="db"))
+    catalog.record_point(make_summary(pinned=True))
+    assert [
+        make_summary(pinned=True),
+        make_summary(point=OTHER_POINT, created_at=NOON + timedelta(1)),
+    ] == [*catalog.list_points()]
+    assert () == catalog.list_points("db")
+    for _ in range(2):
+        catalog.remove_point("usb", POINT)
+    assert [OTHER_POINT] == [summary.point for summary in catalog.list_points("web")]
+
+
+def test_same_point_in_two_destinations_is_two_entries(catalog: Catalog) -> None:
+    catalog.record_point(make_summary())
+    catalog.record_point(make_summary(destination="nfs"))
+    catalog.remove_point("usb", POINT)
+    assert ["nfs"] == [summary.destination for summary in catalog.list_points()]
+
+
+names = st.binary(min_size=1, max_size=63).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+
+@settings(max_examples=25)
+@given(domain=names, identity=names)
+def test_any_domain_name_is_kept_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, domain: str, identity: str
+) -> None:
+    catalog = Catalog(tmp_path_factory.mktemp("catalog") / "catalog.sqlite")
+    summary = make_summary(domain=domain, identity=identity)
+    catalog.record_point(summary)
+    assert (summary,) == catalog.list_points(domain)
+
+
+def test_rebuild_replaces_only_the_destinations_that_were_read(catalog: Catalog) -> None:
+    catalog.record_point(make_summary())
+    catalog.record_point(make_summary(destination="away"))
+    assert catalog.needs_rebuild()
+    found = make_summary(point=OTHER_POINT)
+    catalog.rebuild((found,), destinations=("usb",))
+    assert {("usb", OTHER_POINT), ("away", POINT)} == {
+        (summary.destination, summary.point) for summary in catalog.list_points()
+    }
+    assert not catalog.needs_rebuild()
+
+
+def test_failed_rebuild_changes_nothing(catalog: Catalog) -> None:
+    catalog.record_point(make_summary())
+    with pytest.raises(StateFailed):
+        catalog.rebuild((make_summary(size_bytes="many"),), destinations=("usb",))
+    assert (make_summary(),) == catalog.list_points()
+    assert catalog.needs_rebuild()
+
+
+def test_each_due_time_is_taken_once(catalog: Catalog) -> None:
+    assert None is catalog.find_last_due_time("nightly")
+    assert catalog.claim_due_time("nightly", NOON, "r-1")
+    assert not catalog.claim_due_time("nightly", NOON, "r-2")
+    assert catalog.claim_due_time("weekly", NOON, "r-3")
+    assert catalog.claim_due_time("nightly", NOON + timedelta(days=1), "r-4")
+    assert NOON + timedelta(days=1) == catalog.find_last_due_time("nightly")
+
+
+def test_catalog_is_private_with_its_companions(catalog: Catalog) -> None:
+    before = os.umask(0)
+    try:
+        catalog.record_point(make_summary())
+        with sqlite3.connect(catalog.path) as reader:
+            reader.execute("SELECT * FROM points").fetchone()
+            catalog.record_point(make_summary(pinned=True))
+            modes = {
+                stat.S_IMODE(path.stat().st_mode) for path in catalog.path.parent.glob("catalog*")
+            }
+        reader.close()
+    finally:
+        os.umask(before)
+    assert {0o600} == modes
+
+
+def test_committed_points_survive_a_kill(catalog: Catalog) -> None:
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from tests.unit.test_catalog import make_summary\n"
+        "from xenbackup.records.catalog import Catalog\n"
+        "Catalog(Path(sys.argv[1])).record_point(make_summary()); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(catalog.path)], check=False)
+    assert -9 == done.returncode
+    assert (make_summary(),) == catalog.list_points()
+
+
+def test_commits_reach_the_disk_before_they_return(catalog: Catalog) -> None:
+    seen: list[tuple[object, object]] = []
+
+    def ask(connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+        seen.append((mode, synchronous))
+
+    catalog._run(ask, writes=True)
+    assert [("wal", 2)] == seen
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.unit.test_catalog import NOON, make_result, make_summary
+from xenbackup.records.catalog import Catalog
+catalog = Catalog(Path(sys.argv[1]))
+for number in range(20):
+    run = f"20261122T0230{number:02}Z-{sys.argv[2]}"
+    catalog.record_run(make_result(run), job="j", round="r", at=NOON)
+    catalog.record_point(make_summary(point=run))
+"""
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_many_processes_write_at_once(catalog: Catalog, damaged: bool) -> None:
+    if damaged:
+        catalog.path.write_bytes(b"not a database at all, and no longer one" * 100)
+    suffixes = ("aaaaaa", "bbbbbb", "cccccc")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(catalog.path), suffix])
+        for suffix in suffixes
+    ]
+    assert [0, 0, 0] == [writer.wait() for writer in writers]
+    assert 60 == len(catalog.list_runs(100))
+    assert 60 == len(catalog.list_points())
+    aside = list(catalog.path.parent.glob("*.damaged-*"))
+    assert int(damaged) == len([path for path in aside if path.suffix.startswith(".damaged")])
+
+
+def damage_header(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[:100] = b"x" * 100
+    path.write_bytes(content)
+
+
+def damage_pages(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 4096)
+
+
+def drop_table(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE points")
+    connection.close()
+
+
+def write_nonsense(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE points SET consistency = 'perfect'")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_header, damage_pages, truncate, drop_table, write_nonsense]
+)
+def test_damaged_catalog_is_set_aside_and_filled_again(catalog: Catalog, damage: Any) -> None:
+    catalog.rebuild((make_summary(),), destinations=("usb",))
+    damage(catalog.path)
+    catalog.open()
+    assert catalog.needs_rebuild()
+    assert () == catalog.list_points()
+    assert catalog.path.with_name("catalog.sqlite.damaged-1").exists()
+    catalog.rebuild((make_summary(),), destinations=("usb",))
+    assert (make_summary(),) == catalog.list_points()
+    catalog.open()
+    assert not catalog.needs_rebuild()
+    assert not catalog.path.with_name("catalog.sqlite.damaged-2").exists()
+
+
+def test_second_damage_keeps_the_first_file(catalog: Catalog) -> None:
+    for number in (1, 2):
+        catalog.record_point(make_summary())
+        damage_header(catalog.path)
+        catalog.open()
+        assert catalog.path.with_name(f"catalog.sqlite.damaged-{number}").exists()
+
+
+def test_damage_met_while_writing_does_not_lose_what_is_written(catalog: Catalog) -> None:
+    catalog.record_point(make_summary())
+    damage_header(catalog.path)
+    catalog.record_point(make_summary(point=OTHER_POINT))
+    assert [OTHER_POINT] == [summary.point for summary in catalog.list_points()]
+    assert catalog.needs_rebuild()
+
+
+def test_catalog_of_a_newer_version_is_left_alone(catalog: Catalog) -> None:
+    catalog.record_point(make_summary())
+    with sqlite3.connect(catalog.path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(StateFailed, match="has schema 2; this version knows 1"):
+        catalog.open()
+    assert not list(catalog.path.parent.glob("*.damaged-*"))
+
+
+def test_catalog_in_a_missing_folder_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(StateFailed, match=r"absent/catalog\.sqlite: No such file"):
+        Catalog(tmp_path / "absent" / "catalog.sqlite").open()
+
+
+def test_catalog_behind_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateFailed, match="symbolic link"):
+        Catalog(tmp_path / "catalog.sqlite").open()
+    assert not (tmp_path / "elsewhere").exists()

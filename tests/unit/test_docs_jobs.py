@@ -1,0 +1,173 @@
+"""`docs/jobs.md` and the reader's table of keys tell the same; so do presets and examples."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config_files import CONFIGURATION, MINIMAL, write
+from xenbackup.config import Key, Section, describe_keys, load_configuration, load_job
+from xenbackup.config.keys import REQUIRED
+from xenbackup.config.values import read_path, read_snapshot_size
+from xenbackup.errors import ConfigurationError
+from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, StepName
+from xenbackup.model.pipeline import PRESETS, consistency_of
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "jobs.md").read_text()
+CONFIGURATION_SECTIONS = (Section.CONFIGURATION, Section.SPOOL, Section.DESTINATION)
+
+
+def list_rows(title: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its two head lines."""
+    body = PAGE.split(f"\n{title}\n", 1)[1] if f"\n{title}\n" in PAGE else ""
+    rows: list[list[str]] = []
+    for line in body.splitlines():
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows or line.startswith("##"):
+            break
+    return rows[2:]
+
+
+def spell_row(key: Key) -> list[str]:
+    if key.default == REQUIRED:
+        default = "**required**"
+    elif key.default.startswith("("):
+        default = key.default[1:-1]
+    else:
+        default = f"`{key.default}`"
+    return [f"`{key.name}`", key.type, key.unit, default, f"`{key.example}`", key.meaning]
+
+
+@pytest.mark.parametrize("section", list(Section), ids=lambda section: section.name)
+def test_documents_list_exactly_the_keys_that_the_reader_knows(section: Section) -> None:
+    expected = [spell_row(key) for key in describe_keys() if key.section is section]
+
+    assert expected == list_rows(f"### {section.value}")
+
+
+def spell_with(key: Key, value: str) -> str:
+    """A whole file that is good but for the value of one key."""
+    line = f"{key.name} = {value}\n"
+    match key.section:
+        case Section.CONFIGURATION:
+            return line
+        case Section.SPOOL:
+            return f"[spool]\n{line}"
+        case Section.DESTINATION:
+            others = {"kind": 'path = "/srv"\n', "path": 'kind = "images"\n'}
+            return f"[destination.x]\n{others[key.name]}{line}"
+        case Section.JOB:
+            rest = MINIMAL.splitlines(keepends=True)
+            replaced = "preset" if key.name == "steps" else key.name
+            return line + "".join(entry for entry in rest if not entry.startswith(replaced))
+        case Section.STEP:
+            step = 'step = "snapshot", ' if key.name == "size" else ""
+            steps = f'[{{{step}{line.strip()}}}, "copy", "remove-snapshot"]'
+            return f'domains = ["*"]\ndestination = "local"\nsteps = {steps}\n'
+        case Section.RETENTION:
+            return f"{MINIMAL}[retention]\n{line}"
+        case Section.OVERRIDE:
+            rest = ['domains = ["a"]\n'] if key.name != "domains" else ['preset = "cold"\n']
+            return f"{MINIMAL}[[override]]\n{''.join(rest)}{line}"
+
+
+def load(folder: Path, key: Key, text: str) -> object:
+    path = write(folder, text)
+    if key.section in CONFIGURATION_SECTIONS:
+        return load_configuration(path)
+    return load_job(path, CONFIGURATION)
+
+
+def name_key(key: Key) -> str:
+    return f"{key.section.name}-{key.name}"
+
+
+@pytest.mark.parametrize("key", describe_keys(), ids=name_key)
+def test_example_of_every_key_is_accepted(tmp_path: Path, key: Key) -> None:
+    load(tmp_path, key, spell_with(key, key.example))
+
+
+@pytest.mark.parametrize("key", describe_keys(), ids=name_key)
+def test_value_of_a_wrong_type_is_refused_for_every_key(tmp_path: Path, key: Key) -> None:
+    with pytest.raises(ConfigurationError, match=key.name):
+        load(tmp_path, key, spell_with(key, "1979-05-27"))
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in describe_keys() if key.default[0] not in "(r"], ids=name_key
+)
+def test_default_of_every_key_is_what_leaving_it_out_gives(tmp_path: Path, key: Key) -> None:
+    spelled = load(tmp_path, key, spell_with(key, key.default))
+    if key.section is Section.STEP:
+        assert read_snapshot_size(tomllib.loads(f"x = {key.default}")["x"]) == (
+            DEFAULT_SNAPSHOT_SIZE
+        )
+        assert isinstance(spelled, Job)
+        assert DEFAULT_SNAPSHOT_SIZE == spelled.pipeline.steps[0].size
+        return
+    left_out = spell_with(key, key.default).replace(f"{key.name} = {key.default}\n", "")
+
+    assert load(tmp_path, key, left_out) == spelled
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in describe_keys() if key.default == REQUIRED], ids=name_key
+)
+def test_every_required_key_is_asked_for(tmp_path: Path, key: Key) -> None:
+    text = spell_with(key, key.example).replace(f"{key.name} = {key.example}", "")
+    with pytest.raises(ConfigurationError, match=f"`{key.name}`.* is missing"):
+        load(tmp_path, key, text)
+
+
+def test_documents_list_exactly_the_presets_there_are() -> None:
+    expected = [
+        [
+            f"`{name}`",
+            ", ".join(f"`{spec.step}`" for spec in steps),
+            str(consistency_of(steps)),
+        ]
+        for name, steps in PRESETS.items()
+    ]
+
+    assert expected == [row[:3] for row in list_rows("## Presets")]
+
+
+def test_documents_list_exactly_the_steps_there_are() -> None:
+    rows = list_rows("## Spelling the steps")
+
+    assert sorted(f"`{step}`" for step in StepName) == sorted(row[0] for row in rows)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_example_jobs_of_the_documents_load(tmp_path: Path, number: int) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert 2 == len(examples)
+
+    load_job(write(tmp_path, examples[number]), CONFIGURATION)
+
+
+def test_messages_shown_in_the_documents_are_the_real_ones(tmp_path: Path) -> None:
+    shown = re.findall(r"^/etc/xenbackup/jobs/nightly\.toml, .*$", PAGE, re.MULTILINE)
+    text = (
+        'description = "x"\ndomains = ["*"]\nschedul = "x"\n\npreset = "snapsot"\n\n\n'
+        'destination = "local"\nmax_away = "10"\n'
+    )
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_job(path, CONFIGURATION)
+
+    assert shown == [
+        problem.replace(str(path), "/etc/xenbackup/jobs/nightly.toml")
+        for problem in caught.value.problems
+    ]
+
+
+def test_default_paths_of_the_documents_are_paths_that_are_taken() -> None:
+    for key in describe_keys():
+        if key.unit == "absolute path" and key.default.startswith('"'):
+            path = key.default.strip('"')
+            assert path == read_path(path)

@@ -1,0 +1,81 @@
+"""Builds the real objects of the floors below and hands them to each other. The only builder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from xenbackup.config import jobs_folder, load_configuration, load_jobs
+from xenbackup.dom0.host import Host
+from xenbackup.dom0.lvm import Lvm
+from xenbackup.dom0.toolstack import open_toolstack
+from xenbackup.errors import UsageError
+from xenbackup.model.job import Configuration, DestinationKind
+from xenbackup.operations.house import House
+from xenbackup.records.catalog import Catalog
+from xenbackup.storage.destination import PointStore
+from xenbackup.storage.images import ImagesDestination
+from xenbackup.storage.volume import VolumeDestination
+from xenbackup.system import durable
+
+DEFAULT_CONFIGURATION = "/etc/xenbackup/config.toml"
+CATALOG_FILE = "catalog.sqlite"
+
+
+def open_host(simulated: Path | None) -> Host:
+    """The machine we run on, or a simulated one in a directory.
+
+    Raises: UsageError when the directory holds no simulated host.
+    """
+    if simulated is None:
+        from xenbackup.dom0.real import RealHost  # noqa: PLC0415 - only one of the two is needed
+
+        return RealHost()
+    from xenbackup.dom0.simulated import SimulatedHost  # noqa: PLC0415 - see above
+
+    if not (simulated / "host").is_dir():
+        raise UsageError(
+            f"{simulated} holds no simulated host.",
+            hint=f"`xenbackup demo --directory {simulated}` makes one",
+        )
+    return SimulatedHost(simulated.resolve())
+
+
+def locate_configuration(host: Host, given: Path | None) -> Path:
+    """The configuration file: as given, else the usual one on that host."""
+    return given if given is not None else host.place(DEFAULT_CONFIGURATION)
+
+
+def open_house(host: Host, configuration_path: Path | None) -> House:
+    """Read configuration and jobs, and build the house around a host.
+
+    Broken job files are kept as problems: the good jobs stay usable.
+
+    Raises: ConfigurationError, CommandFailed when no toolstack answers.
+    """
+    path = locate_configuration(host, configuration_path)
+    configuration = load_configuration(path)
+    jobs = load_jobs(jobs_folder(path), configuration)
+    lvm = Lvm(host)
+    state = durable.make_private_folder(host.place(configuration.state_path))
+    return House(
+        host=host,
+        configuration=configuration,
+        jobs=jobs,
+        toolstack=open_toolstack(host, configuration.toolstack),
+        lvm=lvm,
+        catalog=Catalog(state / CATALOG_FILE),
+        open_destination=lambda name: build_destination(host, lvm, configuration, name),
+        entropy=os.urandom,
+    )
+
+
+def build_destination(host: Host, lvm: Lvm, configuration: Configuration, name: str) -> PointStore:
+    """A destination by its configured name. Raises: UsageError naming those there are."""
+    spec = configuration.find_destination(name)
+    if spec is None:
+        known = ", ".join(found.name for found in configuration.destinations) or "none"
+        raise UsageError(f"There is no destination {name!r}.", hint=f"configured: {known}")
+    if spec.kind is DestinationKind.VOLUME:
+        return VolumeDestination(host, lvm, spec)
+    return ImagesDestination(host.place(spec.path), spec.name)

@@ -1,0 +1,1 @@
+"""The demo: a simulated host with three guests, and the story of a night on it."""

@@ -1,0 +1,71 @@
+"""Where the command line speaks: results on stdout, remarks on stderr, JSON for programs.
+
+A stream that breaks (`| head`, a terminal that went away) falls silent and stops nothing: a backup
+under way is worth more than its echo. Any other failure to write is remembered, told at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+import click
+
+SCHEMA = 1
+_READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.ESHUTDOWN)
+
+
+class Output:
+    """Both streams of the process. `failure` is why results could not be written, "" while fine."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self._silent: set[str] = set()
+        for stream in (sys.stdout, sys.stderr):
+            _keep_unprintable_text(stream)
+
+    def say(self, text: str = "") -> None:
+        """A line of the result, for a person."""
+        self._write("stdout", text)
+
+    def remark(self, text: str = "", *, newline: bool = True) -> None:
+        """A line on the way: progress, warnings, errors. Never part of the result."""
+        self._write("stderr", text, newline=newline)
+
+    def emit(self, content: Mapping[str, object]) -> None:
+        """One JSON object on one line, flushed, for a program."""
+        self._write("stdout", json.dumps(content, allow_nan=False))
+
+    def _write(self, name: str, text: str, *, newline: bool = True) -> None:
+        if name in self._silent:
+            return
+        stream: TextIO = getattr(sys, name)
+        try:
+            click.echo(text, file=stream, nl=newline)
+        except OSError as error:
+            self._fall_silent(name, error)
+        except ValueError:
+            self._silent.add(name)
+
+    def _fall_silent(self, name: str, error: OSError) -> None:
+        """Later writes, and the interpreter's own last flush, go nowhere."""
+        self._silent.add(name)
+        if error.errno not in _READER_IS_GONE and name == "stdout":
+            self.failure = os.strerror(error.errno) if error.errno else str(error)
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, getattr(sys, name).fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - until the end
+
+
+def _keep_unprintable_text(stream: TextIO) -> None:
+    """A guest's odd name must not end a verb where the terminal's encoding lacks its letters."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

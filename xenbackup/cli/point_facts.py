@@ -1,0 +1,162 @@
+"""What `show` tells of a recovery point: its facts, and how to restore it, with dd alone too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xenbackup.cli.page import Page
+from xenbackup.cli.point_verbs import shape_summary
+from xenbackup.cli.shapes import shape_time
+from xenbackup.cli.text import Cell, format_duration, format_size, format_time
+from xenbackup.model.job import DestinationKind
+from xenbackup.model.printable import show_text
+
+if TYPE_CHECKING:
+    from xenbackup.model.point import Manifest
+    from xenbackup.operations.house import House
+    from xenbackup.operations.points import FoundPoint
+
+_DIGEST_LETTERS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a point lies: each disk's image by its vdev, and the memory image ("" without)."""
+
+    folder: str
+    disks: dict[str, str]
+    memory: str
+
+
+def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> str:
+    """Fields, disks, and the commands that restore it."""
+    manifest, place = found.manifest, _find_place(house, found)
+    host = manifest.host
+    fields: list[tuple[str, Cell]] = [
+        ("recovery point", manifest.point),
+        ("guest", f"{manifest.domain} ({manifest.kind.value}, {_describe_size(manifest)})"),
+        ("uuid", manifest.uuid),
+        ("taken", format_time(manifest.created_at, now=now)),
+        ("job", f"{manifest.job}, pipeline {manifest.preset}"),
+        ("consistency", f"{manifest.consistency.value}{_explain(manifest)}"),
+        ("away", format_duration(manifest.away_seconds)),
+        ("host", f"{host.hostname}, Xen {host.xen_version}, {host.cpu_model}"),
+        ("destination", f"{found.destination}: {place.folder}"),
+    ]
+    if manifest.excluded_disks:
+        fields.append(("left out", ", ".join(manifest.excluded_disks)))
+    if found.summary.pinned:
+        fields.append(("pinned", "yes: it is never pruned"))
+    rows = [
+        (disk.vdev, format_size(disk.size_bytes), disk.digest[:_DIGEST_LETTERS], disk.source)
+        for disk in manifest.disks
+    ]
+    if manifest.memory is not None:
+        memory = manifest.memory
+        shown = memory.digest[:_DIGEST_LETTERS]
+        rows.append(("memory", format_size(memory.size_bytes), shown, memory.file))
+    parts = [
+        page.fields(fields),
+        "",
+        page.table(("DISK", "SIZE", "BLAKE3", "CAME FROM"), rows, "lr"),
+        "",
+        *_tell_restore(manifest, place, page),
+    ]
+    return "\n".join(parts)
+
+
+def shape_point(house: House, found: FoundPoint) -> dict[str, object]:
+    """For `show --json`: the manifest's facts, digests whole."""
+    manifest, place = found.manifest, _find_place(house, found)
+    memory = manifest.memory
+    return {
+        **shape_summary(found.summary),
+        "round": manifest.round,
+        "uuid": manifest.uuid,
+        "kind": manifest.kind.value,
+        "preset": manifest.preset,
+        "memory_mib": manifest.memory_mib,
+        "vcpus": manifest.vcpus,
+        "away_seconds": manifest.away_seconds,
+        "folder": place.folder,
+        "disks": [
+            {
+                "vdev": disk.vdev,
+                "path": place.disks[disk.vdev],
+                "size_bytes": disk.size_bytes,
+                "digest": disk.digest,
+                "source": disk.source,
+                "writable": disk.writable,
+            }
+            for disk in manifest.disks
+        ],
+        "excluded_disks": list(manifest.excluded_disks),
+        "memory": None
+        if memory is None
+        else {"path": place.memory, "size_bytes": memory.size_bytes, "digest": memory.digest},
+        "host": {
+            "hostname": manifest.host.hostname,
+            "xen_version": manifest.host.xen_version,
+            "cpu_model": manifest.host.cpu_model,
+            "product_version": manifest.host.product_version,
+        },
+        "created_at": shape_time(manifest.created_at),
+    }
+
+
+def _describe_size(manifest: Manifest) -> str:
+    plural = "" if manifest.vcpus == 1 else "s"
+    return f"{manifest.memory_mib} MiB, {manifest.vcpus} vCPU{plural}"
+
+
+def _explain(manifest: Manifest) -> str:
+    return {
+        "memory": ": memory and disks of one instant",
+        "crash": ": disks of one instant, as after a power cut",
+        "offline": ": disks of a guest that was off",
+    }[manifest.consistency.value]
+
+
+def _tell_restore(manifest: Manifest, place: _Place, page: Page) -> list[str]:
+    """Commands to copy, one a line and never wrapped: a wrapped one could not be copied."""
+    lines = [page.heading("To restore"), f"  xenbackup restore {manifest.point} --dry-run"]
+    if manifest.memory is not None:
+        lines.append(f"  xenbackup restore {manifest.point} --memory --start")
+    lines.append(f"  xenbackup restore {manifest.point} --start")
+    lines += ["", page.heading("With dd alone, while the guest is off")]
+    for disk in manifest.disks:
+        target = show_text(disk.source) or f"/dev/VOLUME-OF-{disk.vdev}"
+        lines.append(f"  dd if={show_text(place.disks[disk.vdev])} of={target} bs=4M conv=fsync")
+    if manifest.memory is not None:
+        lines.append(f"  xl restore {show_text(place.memory)}")
+        lines.append(
+            page.note(
+                "The memory fits only disks that were just written and not used since. Without it "
+                "the guest boots from its disks."
+            )
+        )
+    return lines
+
+
+def _find_place(house: House, found: FoundPoint) -> _Place:
+    from xenbackup.storage.images import ImagesDestination
+
+    manifest = found.manifest
+    spec = house.configuration.find_destination(found.destination)
+    destination = house.open_destination(found.destination)
+    if isinstance(destination, ImagesDestination):
+        folder = destination.point_folder(found.point)
+        return _Place(
+            folder=str(folder),
+            disks={disk.vdev: str(folder / disk.file) for disk in manifest.disks},
+            memory=str(folder / manifest.memory.file) if manifest.memory else "",
+        )
+    group = spec.path if spec is not None and spec.kind is DestinationKind.VOLUME else ""
+    return _Place(
+        folder=f"volume group {group}",
+        disks={disk.vdev: str(Path("/dev") / group / disk.file) for disk in manifest.disks},
+        memory="",
+    )

@@ -1,0 +1,120 @@
+"""Verb `recover`: what was left unfinished is finished or undone, the guest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from xenbackup.cli.invocation import Invocation
+from xenbackup.cli.output import SCHEMA
+from xenbackup.cli.page import Page, style_outcome
+from xenbackup.cli.stopping import StopRequest
+from xenbackup.cli.verb import Verb
+from xenbackup.errors import ExitCode
+from xenbackup.model.printable import show_text
+
+if TYPE_CHECKING:
+    from xenbackup.model.restore import RestoreMark
+    from xenbackup.operations.recover import RecoveredRun
+
+_NO_STOPPING = "recovery goes on to its end: a guest is not left half-way."
+
+
+@click.command(cls=Verb, short_help="Finish or undo what was cut off.")
+@click.pass_obj
+def recover(invocation: Invocation) -> int:
+    """Finish or undo every run that was cut off (a kill, a power cut), the guest first.
+
+    Harmless at any time: runs that are alive in another process are left alone.
+    """
+    from xenbackup.cli.watching import PersonWatcher
+    from xenbackup.model.progress import SilentWatcher
+    from xenbackup.operations.recover import recover_runs
+    from xenbackup.operations.restore import list_incomplete_restores, settle_restores
+
+    house = invocation.open_house()
+    watcher = (
+        SilentWatcher()
+        if invocation.json
+        else PersonWatcher(invocation.output, house.host.monotonic_seconds, draws=False)
+    )
+    with StopRequest(_NO_STOPPING):
+        recovered = recover_runs(house, watcher)
+    settle_restores(house)
+    restores = list_incomplete_restores(house)
+    healed = all(run.healed for run in recovered) and not restores
+    exit_code = int(ExitCode.GOOD if healed else ExitCode.RECOVERY_INCOMPLETE)
+    if invocation.json:
+        invocation.output.emit(_shape(recovered, restores, exit_code))
+    else:
+        invocation.output.say(_report(recovered, restores, invocation.page))
+    return exit_code
+
+
+def _judge(run: RecoveredRun) -> str:
+    if run.running:
+        return "at work"
+    return "healed" if run.healed else "left over"
+
+
+def _report(
+    recovered: tuple[RecoveredRun, ...], restores: tuple[RestoreMark, ...], page: Page
+) -> str:
+    if not recovered and not restores:
+        return "Nothing to recover: every run has ended."
+    parts = []
+    if recovered:
+        rows = [(run.run, run.domain or "-", style_outcome(_judge(run))) for run in recovered]
+        parts.append(page.table(("RUN", "DOMAIN", "RESULT"), rows))
+    notes = [
+        page.note(show_text(message), mark=f"{run.run}:")
+        for run in recovered
+        for message in run.messages
+    ]
+    notes += [
+        page.note(
+            f"the restore {mark.restore} of {show_text(mark.domain)} did not end, and its disks "
+            f"hold neither the old nor the new. `xenbackup restore {mark.point}` with the options "
+            "of then completes it.",
+            mark="Left over:",
+        )
+        for mark in restores
+    ]
+    if any(not run.healed for run in recovered):
+        notes.append(
+            page.note(
+                "`xenbackup show RUN` tells the story of a run; `xenbackup recover` tries again.",
+                mark="Hint:",
+            )
+        )
+    return "\n".join([*parts, *([""] if parts and notes else []), *notes])
+
+
+def _shape(
+    recovered: tuple[RecoveredRun, ...], restores: tuple[RestoreMark, ...], exit_code: int
+) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "exit_code": exit_code,
+        "runs": [
+            {
+                "run": run.run,
+                "domain": run.domain,
+                "healed": run.healed,
+                "running": run.running,
+                "messages": list(run.messages),
+            }
+            for run in recovered
+        ],
+        "restores": [
+            {
+                "restore": mark.restore,
+                "point": mark.point,
+                "domain": mark.domain,
+                "phase": mark.phase.value,
+                "disks": [target.vdev for target in mark.targets],
+            }
+            for mark in restores
+        ],
+    }

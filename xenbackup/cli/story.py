@@ -1,0 +1,138 @@
+"""The story of one run, as its journal tells it: when, and what, in an administrator's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from xenbackup.cli.page import Page, style_outcome
+from xenbackup.cli.shapes import shape_time
+from xenbackup.cli.text import Cell, Colour, Styled, format_duration, format_size, format_time
+from xenbackup.errors import UsageError
+from xenbackup.model import entries as e
+from xenbackup.model.printable import show_text
+from xenbackup.model.record import RunRecord
+from xenbackup.model.run import Outcome
+from xenbackup.records.journal import JournalLine, fold_entries, list_journals, read_journal
+
+if TYPE_CHECKING:
+    from xenbackup.operations.house import House
+
+_CANDIDATES_LIMIT = 10
+_COLOURS = {
+    e.Failed: Colour.RED,
+    e.DebtIncurred: Colour.RED,
+    e.Warned: Colour.YELLOW,
+    e.RescueBegan: Colour.YELLOW,
+    e.HandsOff: Colour.YELLOW,
+    e.Returned: Colour.GREEN,
+    e.Published: Colour.GREEN,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """One run's journal, whole."""
+
+    run: str
+    lines: tuple[JournalLine, ...]
+    record: RunRecord
+
+    @property
+    def outcome(self) -> str:
+        """How it ended; `unfinished` for one that is under way or was cut off."""
+        return self.record.ended.value if self.record.ended else "unfinished"
+
+    def report(self, page: Page, now: datetime) -> str:
+        """Fields, then a line for each entry."""
+        record, plan = self.record, self.record.start.plan
+        fields: list[tuple[str, Cell]] = [
+            ("run", self.run),
+            ("guest", plan.domain.name),
+            ("job", f"{record.start.job}, round {record.start.round}"),
+            ("pipeline", f"{plan.preset}: {', '.join(s.step.value for s in plan.steps)}"),
+            ("began", format_time(self.lines[0].at, now=now)),
+            ("outcome", style_outcome(self.outcome)),
+        ]
+        if record.away_seconds:
+            fields.append(("away", format_duration(record.away_seconds)))
+        if record.bytes_read:
+            amounts = f"{format_size(record.bytes_read)}, {format_size(record.bytes_written)}"
+            fields.append(("read, written", amounts))
+        rows: list[tuple[Cell, Cell]] = [
+            (f"{line.at.astimezone():%H:%M:%S}", _style_entry(line.entry)) for line in self.lines
+        ]
+        parts = [page.fields(fields), "", page.table(("TIME", "WHAT"), rows)]
+        if record.failures and record.hint:
+            parts += ["", page.note(show_text(record.hint), mark="Hint:")]
+        if record.ended is None:
+            text = "if no process is at work on it, `xenbackup recover` finishes or undoes it."
+            parts += ["", page.note(text, mark="Hint:")]
+        return "\n".join(parts)
+
+    def shape(self) -> dict[str, object]:
+        """For `show --json`: the entries as the journal has them, with their words."""
+        record, plan = self.record, self.record.start.plan
+        return {
+            "run": self.run,
+            "round": record.start.round,
+            "job": record.start.job,
+            "domain": plan.domain.name,
+            "uuid": plan.domain.uuid,
+            "preset": plan.preset,
+            "steps": [planned.step.value for planned in plan.steps],
+            "began_at": shape_time(self.lines[0].at),
+            "outcome": self.outcome,
+            "away_seconds": record.away_seconds,
+            "bytes_read": record.bytes_read,
+            "bytes_written": record.bytes_written,
+            "warnings": list(record.warnings),
+            "failures": list(record.failures),
+            "hint": record.hint,
+            "debts": list(record.debts),
+            "entries": [
+                {
+                    "number": line.number,
+                    "at": shape_time(line.at),
+                    "event": line.entry.__struct_config__.tag,
+                    "text": line.entry.describe(),
+                }
+                for line in self.lines
+            ],
+        }
+
+
+def find_story(house: House, text: str) -> Story | None:
+    """The run whose id is `text`, or alone begins with it; None when there is none.
+
+    Raises: UsageError when several runs do; JournalDamaged.
+    """
+    text = text.strip()
+    journals = list_journals(house.journals_folder)
+    found = [path for path in journals if path.stem == text]
+    found = found or [path for path in journals if text and path.stem.startswith(text)]
+    if not found:
+        return None
+    if len(found) > 1:
+        names = ", ".join(path.stem for path in found[-_CANDIDATES_LIMIT:])
+        more = len(found) - _CANDIDATES_LIMIT
+        raise UsageError(
+            f'{len(found)} runs begin with "{show_text(text)}": {names}'
+            + (f" and {more} more." if more > 0 else "."),
+            hint="give more letters of the id",
+        )
+    lines = read_journal(found[0])
+    record = fold_entries(tuple(line.entry for line in lines))
+    return Story(run=found[0].stem, lines=lines, record=record)
+
+
+def _style_entry(entry: e.AnyEntry) -> Cell:
+    text = entry.describe()
+    if isinstance(entry, e.RunEnded):
+        colour = Colour.GREEN if entry.outcome is Outcome.OK else Colour.RED
+        return Styled(text, colour)
+    if isinstance(entry, (e.StepBegan, e.StepDone)):
+        return Styled(text, Colour.BOLD)
+    colour_of = _COLOURS.get(type(entry))
+    return Styled(text, colour_of) if colour_of else text

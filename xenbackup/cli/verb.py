@@ -1,0 +1,124 @@
+"""What all verbs share: options that work before and after the verb, and names that suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xenbackup.cli.invocation import Invocation
+from xenbackup.cli.output import Output
+from xenbackup.config.values import suggest
+from xenbackup.errors import UsageError
+from xenbackup.model.printable import show_text
+
+
+def find_invocation(context: click.Context) -> Invocation:
+    """The call's own object, made by `main`; made here where a context has none (completion)."""
+    root = context.find_root()
+    if not isinstance(root.obj, Invocation):
+        root.obj = Invocation(output=Output())
+    return root.obj
+
+
+def _note_configuration(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        find_invocation(context).configuration = value
+
+
+def _note_simulated(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        find_invocation(context).simulated = value
+
+
+def _note_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        find_invocation(context).json = True
+
+
+def _note_verbosity(context: click.Context, _: click.Parameter, value: int) -> None:
+    find_invocation(context).verbosity += value
+
+
+def make_global_options() -> list[click.Parameter]:
+    """The global options, once for each command: what stands nearer to the verb wins."""
+    return [
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            expose_value=False,
+            callback=_note_configuration,
+            help="Configuration file, with the folder `jobs` beside it.",
+        ),
+        click.Option(
+            ["--simulated"],
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            expose_value=False,
+            callback=_note_simulated,
+            help="Work on the simulated host in DIR instead of this machine.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            expose_value=False,
+            callback=_note_json,
+            help="Print JSON, for programs.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            callback=_note_verbosity,
+            help="Log what happens to stderr; twice: every command of the host too.",
+        ),
+    ]
+
+
+def suggest_among(name: str, known: Sequence[str], introduction: str) -> str:
+    """A hint after a wrong name: the nearest one, and all that there are."""
+    listed = f"{introduction} {', '.join(known) or 'none'}"
+    nearest = suggest(name, known)
+    return f"{nearest} {listed[0].upper()}{listed[1:]}" if nearest else listed
+
+
+class Verb(click.Command):
+    """A command with the global options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or []), *make_global_options()]
+        super().__init__(*args, **kwargs)
+
+
+class VerbGroup(click.Group):
+    """A group with the global options, which says what an unknown verb may have meant."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or []), *make_global_options()]
+        super().__init__(*args, **kwargs)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added: from what a newcomer wants first."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises: UsageError for a verb that there is not."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = self.list_commands(ctx)
+            verbs = f"the verbs are {', '.join(known)}"
+            raise UsageError(
+                f'`{ctx.command_path}` has no verb "{show_text(name, limit=80)}".',
+                hint="; ".join(part for part in (suggest(name, known), verbs) if part),
+            )
+        return super().resolve_command(ctx, args)
+
+
+VerbGroup.group_class = VerbGroup

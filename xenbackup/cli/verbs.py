@@ -1,0 +1,28 @@
+"""The verbs there are, in the order in which `--help` lists them."""
+
+from __future__ import annotations
+
+import click
+
+from xenbackup.cli.backup_verbs import plan, run
+from xenbackup.cli.config_verbs import config
+from xenbackup.cli.demo_verb import demo
+from xenbackup.cli.destination_verbs import destination
+from xenbackup.cli.point_verbs import points, verify
+from xenbackup.cli.recover_verb import recover
+from xenbackup.cli.restore_verb import restore
+from xenbackup.cli.run_verbs import runs, show
+
+VERBS: tuple[click.Command, ...] = (
+    demo,
+    plan,
+    run,
+    runs,
+    show,
+    points,
+    restore,
+    verify,
+    recover,
+    destination,
+    config,
+)

@@ -1,0 +1,120 @@
+"""Watching a run: step lines and a bar for a person, JSON lines for a program."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from xenbackup.cli.output import Output
+from xenbackup.cli.progress import ProgressBar
+from xenbackup.cli.shapes import shape_run
+from xenbackup.cli.text import format_duration
+from xenbackup.model.job import StepName
+from xenbackup.model.printable import show_text
+from xenbackup.model.run import RunResult
+from xenbackup.system.log import bind_run, bind_step, unbind_run
+
+PROGRESS_SECONDS = 0.5
+
+
+class PersonWatcher:
+    """A line on stderr for each step that is done, and a bar in between where `draws`.
+
+    `clock` is the host's: what steps took is measured where the guest's absence is.
+    """
+
+    def __init__(self, output: Output, clock: Callable[[], float], *, draws: bool) -> None:
+        self._output = output
+        self._clock = clock
+        self._bar = ProgressBar(sys.stderr, time.monotonic) if draws else None
+        self._shown = ""
+        self._domains: dict[str, str] = {}
+        self._since = 0.0
+
+    def run_began(self, run_id: str, domain: str, steps: tuple[StepName, ...]) -> None:
+        self._domains[run_id] = show_text(domain)
+        bind_run(run_id, domain)
+
+    def step_began(self, run_id: str, step: StepName) -> None:
+        bind_step(step.value)
+        self._since = self._clock()
+
+    def step_done(self, run_id: str, step: StepName) -> None:
+        took = format_duration(self._clock() - self._since)
+        self._tell(f"{self._name(run_id)}: {step.value}, {took}")
+
+    def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
+        if self._bar is None:
+            return
+        label = f"{self._name(run_id)}: {what}"
+        if label != self._shown:
+            self._shown = label
+            self._bar.begin(label, total)
+        self._bar.update(done, total)
+
+    def rescue_began(self, run_id: str, reason: str) -> None:
+        self._tell(f"{self._name(run_id)}: undoing, the guest first. {reason}")
+
+    def warned(self, run_id: str, message: str) -> None:
+        """Told again under the result, where it is not overlooked."""
+        self._tell(f"Warning: {message}")
+
+    def run_ended(self, result: RunResult) -> None:
+        self._clear()
+        unbind_run()
+
+    def _name(self, run_id: str) -> str:
+        return self._domains.get(run_id, run_id)
+
+    def _tell(self, text: str) -> None:
+        self._clear()
+        self._output.remark(text)
+
+    def _clear(self) -> None:
+        self._shown = ""
+        if self._bar is not None:
+            self._bar.clear()
+
+
+class ProgramWatcher:
+    """One JSON object a line on stdout; of progress no more than two a second and the last one."""
+
+    def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
+        self._output = output
+        self._clock = clock
+        self._told: dict[tuple[str, str], float] = {}
+
+    def run_began(self, run_id: str, domain: str, steps: tuple[StepName, ...]) -> None:
+        bind_run(run_id, domain)
+        names = [step.value for step in steps]
+        self._emit("run-began", run_id, domain=domain, steps=names)
+
+    def step_began(self, run_id: str, step: StepName) -> None:
+        bind_step(step.value)
+        self._emit("step-began", run_id, step=step.value)
+
+    def step_done(self, run_id: str, step: StepName) -> None:
+        self._emit("step-done", run_id, step=step.value)
+
+    def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
+        now = self._clock()
+        told = self._told.get((run_id, what))
+        if done < total and told is not None and now - told < PROGRESS_SECONDS:
+            return
+        self._told[(run_id, what)] = now
+        self._emit("progress", run_id, what=what, bytes_done=done, bytes_total=total)
+
+    def rescue_began(self, run_id: str, reason: str) -> None:
+        self._emit("rescue", run_id, reason=reason)
+
+    def warned(self, run_id: str, message: str) -> None:
+        self._emit("warning", run_id, message=message)
+
+    def run_ended(self, result: RunResult) -> None:
+        shape = shape_run(result)
+        self._emit("run-ended", str(shape.pop("run")), **shape)
+        unbind_run()
+
+    def _emit(self, event: str, run_id: str, **fields: object) -> None:
+        self._output.emit({"event": event, "run": run_id, **fields})

@@ -1,0 +1,38 @@
+"""Guest configurations: read from xl.cfg files, found on a host, written from libxl's JSON."""
+
+from xenbackup.dom0.guest_configuration.compose import compose_configuration
+from xenbackup.dom0.guest_configuration.devices import (
+    parse_interface_specification,
+    parse_pci_specification,
+)
+from xenbackup.dom0.guest_configuration.disks import list_prefixes, parse_disk_specification
+from xenbackup.dom0.guest_configuration.files import find_configurations
+from xenbackup.dom0.guest_configuration.reading import parse_configuration
+from xenbackup.dom0.guest_configuration.syntax import parse_settings
+from xenbackup.dom0.guest_configuration.values import (
+    ComposedConfiguration,
+    ConfigurationFile,
+    ConfigurationValue,
+    GuestConfiguration,
+    NetworkInterface,
+    Setting,
+    Video,
+)
+
+__all__ = [
+    "ComposedConfiguration",
+    "ConfigurationFile",
+    "ConfigurationValue",
+    "GuestConfiguration",
+    "NetworkInterface",
+    "Setting",
+    "Video",
+    "compose_configuration",
+    "find_configurations",
+    "list_prefixes",
+    "parse_configuration",
+    "parse_disk_specification",
+    "parse_interface_specification",
+    "parse_pci_specification",
+    "parse_settings",
+]

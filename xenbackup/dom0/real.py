@@ -1,0 +1,61 @@
+"""The real dom0: this machine, its tools, its devices, its processes, its clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from xenbackup.model.command import Command, CommandResult, Process
+from xenbackup.system.block_device import BlockDevice, open_block_device
+from xenbackup.system.command import RUN_MARK, SystemCommands
+from xenbackup.system.processes import PROC_FOLDER, list_marked_processes, signal_exactly
+
+_MONITOR_PROGRAMS: Final = frozenset({"xl"})
+
+
+class RealHost:
+    """A `Host` over this machine; `proc_folder` is /proc save in tests."""
+
+    def __init__(
+        self, commands: SystemCommands | None = None, *, proc_folder: Path = PROC_FOLDER
+    ) -> None:
+        self._commands = commands or SystemCommands()
+        self._proc_folder = proc_folder
+
+    def run(self, command: Command) -> CommandResult:
+        return self._commands.run(command)
+
+    def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
+        return open_block_device(path, writable=writable)
+
+    def place(self, path: str) -> Path:
+        return Path(path)
+
+    def boot_id(self) -> str:
+        return (self._proc_folder / "sys/kernel/random/boot_id").read_text("ascii").strip()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def cpu_model(self) -> str:
+        """The first `model name` of /proc/cpuinfo; "" where the machine gives none."""
+        text = (self._proc_folder / "cpuinfo").read_text("utf-8", "replace")
+        for line in text.splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+        return ""
+
+    def list_processes(self) -> tuple[Process, ...]:
+        return list_marked_processes(RUN_MARK, _MONITOR_PROGRAMS, proc_folder=self._proc_folder)
+
+    def signal_process(self, process: Process, signal_number: int) -> bool:
+        return signal_exactly(process, signal_number, proc_folder=self._proc_folder)

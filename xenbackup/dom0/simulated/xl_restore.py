@@ -1,0 +1,121 @@
+"""`xl restore`: a domain is made, filled from the file, given its devices, and set going."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from xenbackup.dom0.memory_image import MAGIC, inspect_memory_image, read_memory_payload
+from xenbackup.dom0.simulated.faults import FaultKind
+from xenbackup.dom0.simulated.guest_memory import decode_memory
+from xenbackup.dom0.simulated.options import parse_xl_options
+from xenbackup.dom0.simulated.session import Session, ToolFailed
+from xenbackup.dom0.simulated.xl_config import vbds_of
+from xenbackup.dom0.simulated.xl_create import check_target, make_domain, read_configuration
+from xenbackup.dom0.simulated.xl_list import free_memory_mib
+from xenbackup.dom0.simulated.xl_power import no_such_domain_lines, start_monitor
+from xenbackup.errors import SaveFailed
+
+_NO_MEMORY = (
+    "xc: error: Failed to populate physmap (16 = Device or resource busy): Internal error\n"
+    "xc: error: Failed to populate pfns for batch of 1024 pages: Internal error\n"
+)
+
+
+def run_restore(session: Session, words: list[str]) -> int:
+    options = parse_xl_options(
+        "restore", words, "hFpdeVA", ["vncviewer", "vncviewer-autopass"], least=1, most=2
+    )
+    path = options.rest[-1]
+    place = session.place(path)
+    session.spend(0.05)
+    try:
+        with place.open("rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError as error:
+        raise ToolFailed(1, f"Can't open {path} for reading: {error.strerror}\n") from None
+    if head != MAGIC:
+        raise ToolFailed(1, "File has wrong magic number - corrupt or for a different tool?\n")
+    image = inspect_memory_image(place)
+    length = len(image.configuration_json.encode()) + 5
+    session.err(f"Loading new save file {path} (new xl fmt info 0x3/0x0/{length})\n")
+    session.err(" Savefile contains xl domain config in JSON format\n")
+    configuration = _read_json(image.configuration_json)
+    if len(options.rest) == 2:
+        configuration = read_configuration(session, options.rest[0])
+    else:
+        session.err("Parsing config from <saved>\n")
+    domid = make_domain(session, configuration, exit_code=1, built=False)
+    session.boundary("building")
+    _fill_memory(session, domid, place, complete=image.complete)
+    _connect(session, domid, configuration)
+    domain = session.domain(domid)
+    start_monitor(session, domain, ["restore", *words])
+    session.boundary("built")
+    if not options.has("-p"):
+        domain = session.domain(domid)
+        domain.pauses = 0
+        session.wake_guest(domain)
+    return 0
+
+
+def _read_json(text: str) -> dict[str, object]:
+    try:
+        configuration: dict[str, object] = json.loads(text)
+    except ValueError:
+        raise ToolFailed(1, "libxl: error: yajl error: parse error\n") from None
+    return configuration
+
+
+def _fill_memory(session: Session, domid: int, place: Path, *, complete: bool) -> None:
+    domain = session.domain(domid)
+    kind = "PV" if domain.kind == "pv" else "HVM"
+    session.err(f"xc: info: Found x86 {kind} domain from Xen {session.state.xen_major}.")
+    session.err(f"{session.state.xen_minor}\nxc: info: Restoring domain\n")
+    session.spend(domain.memory_mib * (1 << 20) / session.state.memory_bytes_per_second)
+    # The domain already stands in the list with all of its memory: less than none is too little.
+    if free_memory_mib(session.state) < 0 or session.struck_by(FaultKind.ENOSPC):
+        _fail(session, domid, _NO_MEMORY, "16 = Device or resource busy")
+    if not complete:
+        lines = (
+            "xc: error: Failed to read Record Header from stream (0 = Success): Internal error\n"
+        )
+        _fail(session, domid, lines, "0 = Success")
+    try:
+        ram = decode_memory(read_memory_payload(place))
+    except SaveFailed:
+        ram = None
+    domain = session.domain(domid)
+    domain.verify_exactly = True
+    domain.ram = ram
+    if ram is None:
+        complaint = "resume: the memory image does not hold what was saved"
+        session.state.program_of(domain.name).corruptions.append(complaint)
+
+
+def _connect(session: Session, domid: int, configuration: dict[str, object]) -> None:
+    domain = session.domain(domid)
+    domain.vbds = vbds_of(configuration)
+    for vbd in domain.vbds:
+        problem = check_target(session, domain, vbd.target, vbd.cdrom)
+        if problem:
+            session.err(problem)
+            session.state.domains.remove(domain)
+            raise ToolFailed(1, "")
+    domain.built = True
+    session.err("xc: info: Restore successful\n")
+    session.err("xc: info: XenStore: mfn 0x164adc, dom 0, evt 1\n")
+    session.err("xc: info: Console: mfn 0x164adb, dom 0, evt 2\n")
+
+
+def _fail(session: Session, domid: int, lines: str, reason: str) -> None:
+    text = reason.partition(" = ")[2]
+    session.state.domains.remove(session.domain(domid))
+    session.err(
+        f"{lines}xc: error: Restore failed ({reason}): Internal error\n"
+        "libxl: error: libxl_stream_read.c:850:libxl__xc_domain_restore_done: "
+        f"restoring domain: {text}\n"
+        "libxl: error: libxl_create.c:1640:domcreate_rebuild_done: "
+        f"Domain {domid}:cannot (re-)build domain: -3\n"
+    )
+    raise ToolFailed(1, no_such_domain_lines(domid))

@@ -1,0 +1,250 @@
+"""Journal entries: one type for each thing a run writes down, intents before acts.
+
+Names ending in -ing are intents (fsynced before the act), participles are outcomes read from the
+host afterwards. Field names are part of the journal's format: version 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from xenbackup.model.command import Process
+from xenbackup.model.job import StepName
+from xenbackup.model.record import RunStart
+from xenbackup.model.run import Outcome
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=False):
+    """Base of all entries; the tag is what the file shows as `event`."""
+
+    tells: ClassVar[str] = ""
+
+    def describe(self) -> str:
+        """One line for a person who reads `show RUN`."""
+        return self.tells.format(entry=self)
+
+
+class RunStarted(Entry, frozen=True, kw_only=True, tag="run-started"):
+    tells = "run of job {entry.start.job} for domain {entry.start.plan.domain.name} began"
+    start: RunStart
+
+
+class StepBegan(Entry, frozen=True, kw_only=True, tag="step-began"):
+    tells = "step {entry.step} began"
+    step: StepName
+
+
+class StepDone(Entry, frozen=True, kw_only=True, tag="step-done"):
+    tells = "step {entry.step} done"
+    step: StepName
+
+
+class FreezingMonitors(Entry, frozen=True, kw_only=True, tag="freezing-monitors"):
+    """Before SIGSTOP: whatever happens next, somebody must wake these."""
+
+    tells = "about to hold the guest's xl monitor so that it survives the suspend"
+    monitors: tuple[Process, ...]
+
+
+class MonitorsWoken(Entry, frozen=True, kw_only=True, tag="monitors-woken"):
+    tells = "the guest's xl monitor runs again ({entry.alive} alive)"
+    alive: int
+
+
+class Pausing(Entry, frozen=True, kw_only=True, tag="pausing"):
+    tells = "about to pause the guest"
+
+
+class Paused(Entry, frozen=True, kw_only=True, tag="paused"):
+    tells = "the guest is paused"
+
+
+class Saving(Entry, frozen=True, kw_only=True, tag="saving"):
+    """`stays` tells `xl save -p` (the domain stays, paused) from plain save (xl destroys it)."""
+
+    tells = "about to save the guest's memory to {entry.path}"
+    path: str
+    stays: bool
+
+
+class Saved(Entry, frozen=True, kw_only=True, tag="saved"):
+    tells = "the toolstack says the memory is saved"
+
+
+class ImageVerified(Entry, frozen=True, kw_only=True, tag="image-verified"):
+    """The image is on stable storage and ends in its END record."""
+
+    tells = "the memory image is complete and on disk ({entry.size_bytes} bytes)"
+    path: str
+    size_bytes: int
+
+
+class Destroying(Entry, frozen=True, kw_only=True, tag="destroying"):
+    tells = "about to destroy the saved domain: its image is verified"
+
+
+class Destroyed(Entry, frozen=True, kw_only=True, tag="destroyed"):
+    tells = "the saved domain is gone from the hypervisor"
+
+
+class Restoring(Entry, frozen=True, kw_only=True, tag="restoring"):
+    tells = "about to rebuild the guest from {entry.path}, paused"
+    path: str
+    unit: str
+
+
+class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
+    tells = "the guest is rebuilt as domain {entry.domid}, still paused"
+    domid: int
+
+
+class Booting(Entry, frozen=True, kw_only=True, tag="booting"):
+    tells = "about to boot the guest afresh"
+
+
+class Resuming(Entry, frozen=True, kw_only=True, tag="resuming"):
+    """From here on the memory image must never meet the live disks again."""
+
+    tells = "about to let the guest run"
+
+
+class Returned(Entry, frozen=True, kw_only=True, tag="returned"):
+    tells = "the guest runs, its disks connected (domain {entry.domid}, away {entry.away_seconds}s)"
+    domid: int
+    away_seconds: float
+
+
+class Snapshotting(Entry, frozen=True, kw_only=True, tag="snapshotting"):
+    tells = "about to snapshot {entry.vdev} as {entry.group}/{entry.name}"
+    vdev: str
+    group: str
+    name: str
+    origin_uuid: str
+
+
+class Snapshotted(Entry, frozen=True, kw_only=True, tag="snapshotted"):
+    tells = "snapshot {entry.group}/{entry.name} of {entry.vdev} exists ({entry.size_bytes} bytes)"
+    vdev: str
+    group: str
+    name: str
+    lv_uuid: str
+    size_bytes: int
+
+
+class RemovingSnapshot(Entry, frozen=True, kw_only=True, tag="removing-snapshot"):
+    tells = "about to remove snapshot {entry.group}/{entry.name}"
+    group: str
+    name: str
+    lv_uuid: str
+
+
+class SnapshotRemoved(Entry, frozen=True, kw_only=True, tag="snapshot-removed"):
+    tells = "snapshot {entry.group}/{entry.name} is gone"
+    group: str
+    name: str
+
+
+class Staging(Entry, frozen=True, kw_only=True, tag="staging"):
+    tells = "about to fill recovery point {entry.point} in destination {entry.destination}"
+    destination: str
+    point: str
+
+
+class DiskCopied(Entry, frozen=True, kw_only=True, tag="disk-copied"):
+    tells = "{entry.vdev} copied: {entry.bytes_read} bytes read, {entry.bytes_written} written"
+    vdev: str
+    bytes_read: int
+    bytes_written: int
+    digest: str
+
+
+class MemoryCopied(Entry, frozen=True, kw_only=True, tag="memory-copied"):
+    tells = "memory image copied: {entry.bytes_read} bytes"
+    bytes_read: int
+    digest: str
+
+
+class Published(Entry, frozen=True, kw_only=True, tag="published"):
+    tells = "recovery point {entry.point} is complete and published"
+    point: str
+
+
+class PartialDiscarded(Entry, frozen=True, kw_only=True, tag="partial-discarded"):
+    tells = "the unfinished recovery point is removed"
+
+
+class ImageDiscarded(Entry, frozen=True, kw_only=True, tag="image-discarded"):
+    tells = "the memory image in the spool is removed"
+
+
+class Warned(Entry, frozen=True, kw_only=True, tag="warned"):
+    tells = "warning: {entry.message}"
+    message: str
+
+
+class Failed(Entry, frozen=True, kw_only=True, tag="failed"):
+    tells = "failed: {entry.message}"
+    message: str
+    hint: str
+
+
+class RescueBegan(Entry, frozen=True, kw_only=True, tag="rescue-began"):
+    """An act of undo or recovery, with the reason that the table gave for it."""
+
+    tells = "rescue: {entry.action}: {entry.reason}"
+    action: str
+    reason: str
+
+
+class HandsOff(Entry, frozen=True, kw_only=True, tag="hands-off"):
+    tells = "hands off the guest: {entry.reason}"
+    reason: str
+
+
+class DebtIncurred(Entry, frozen=True, kw_only=True, tag="debt"):
+    tells = "owed: {entry.message}"
+    message: str
+
+
+class RunEnded(Entry, frozen=True, kw_only=True, tag="run-ended"):
+    tells = "run ended: {entry.outcome}"
+    outcome: Outcome
+
+
+AnyEntry = (
+    RunStarted
+    | StepBegan
+    | StepDone
+    | FreezingMonitors
+    | MonitorsWoken
+    | Pausing
+    | Paused
+    | Saving
+    | Saved
+    | ImageVerified
+    | Destroying
+    | Destroyed
+    | Restoring
+    | Restored
+    | Booting
+    | Resuming
+    | Returned
+    | Snapshotting
+    | Snapshotted
+    | RemovingSnapshot
+    | SnapshotRemoved
+    | Staging
+    | DiskCopied
+    | MemoryCopied
+    | Published
+    | PartialDiscarded
+    | ImageDiscarded
+    | Warned
+    | Failed
+    | RescueBegan
+    | HandsOff
+    | DebtIncurred
+    | RunEnded
+)

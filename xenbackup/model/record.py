@@ -1,0 +1,96 @@
+"""What a run's journal amounts to: the evidence that undo and recovery decide from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xenbackup.model.command import Process
+from xenbackup.model.domain import HealthBaseline, Tuning
+from xenbackup.model.plan import DomainPlan
+from xenbackup.model.run import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart:
+    """The first line of every journal: all that recovery needs to know of the beginning.
+
+    `plan` is whole: the domain as it was, its disks and their volumes, the destination.
+    `baseline` is None for a domain that was shut off.
+    """
+
+    run: str
+    round: str
+    job: str
+    plan: DomainPlan
+    boot_id: str
+    baseline: HealthBaseline | None
+    tuning: Tuning
+    monitors: tuple[Process, ...]
+    memory_image_path: str
+    product_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotRecord:
+    """One snapshot of the run: intended (no `lv_uuid` yet), made, or removed."""
+
+    vdev: str
+    group: str
+    name: str
+    origin_uuid: str
+    lv_uuid: str = ""
+    removed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The journal of one run, folded. Fields follow the journal, in its order.
+
+    `restored_domid` is None until a restore has been seen to succeed; `returned_domid` until the
+    guest has been seen healthy. `save_destroys` marks a save after which the toolstack itself
+    destroys the domain (xm, and xl up to 4.3). `debts` are what could not be removed yet, in words.
+    """
+
+    start: RunStart
+    step: str = ""
+    monitors_frozen: tuple[Process, ...] = ()
+    pause_begun: bool = False
+    save_begun: bool = False
+    save_finished: bool = False
+    save_destroys: bool = False
+    image_verified: bool = False
+    image_discarded: bool = False
+    destroy_begun: bool = False
+    destroyed: bool = False
+    restore_begun: bool = False
+    restored_domid: int | None = None
+    boot_begun: bool = False
+    resuming: bool = False
+    returned_domid: int | None = None
+    hands_off: str = ""
+    snapshots: tuple[SnapshotRecord, ...] = ()
+    staged: bool = False
+    published: bool = False
+    partial_discarded: bool = False
+    warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    hint: str = ""
+    debts: tuple[str, ...] = ()
+    away_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    ended: Outcome | None = None
+
+    @property
+    def returned(self) -> bool:
+        return self.returned_domid is not None
+
+    @property
+    def guest_touched(self) -> bool:
+        """Something was begun that can leave the guest less than running."""
+        return self.pause_begun or self.save_begun or self.restore_begun or self.boot_begun
+
+    @property
+    def guest_settled(self) -> bool:
+        """The guest needs nothing of us any more, whatever it does."""
+        return self.returned or bool(self.hands_off) or not self.guest_touched

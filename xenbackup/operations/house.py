@@ -1,0 +1,73 @@
+"""The house: the real objects of one host, built by `bootstrap` and used by every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xenbackup.config import choose_job
+from xenbackup.dom0.host import Host
+from xenbackup.dom0.lvm import Lvm
+from xenbackup.dom0.toolstack import Toolstack
+from xenbackup.inventory.reading import read_inventory
+from xenbackup.model.inventory import Inventory
+from xenbackup.model.job import Configuration, Job, JobSet
+from xenbackup.model.names import encode_folder_name
+from xenbackup.records.catalog import Catalog
+from xenbackup.storage.bandwidth import BandwidthLimit
+from xenbackup.storage.destination import PointStore
+from xenbackup.system import durable
+
+JOURNALS_FOLDER = "journals"
+LOCKS_FOLDER = "locks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """One host with its configuration, jobs, tools, records and destinations.
+
+    `open_destination` builds a destination by its configured name; `entropy` gives random bytes
+    for ids.
+    """
+
+    host: Host
+    configuration: Configuration
+    jobs: JobSet
+    toolstack: Toolstack
+    lvm: Lvm
+    catalog: Catalog
+    open_destination: Callable[[str], PointStore]
+    entropy: Callable[[int], bytes]
+
+    @property
+    def state_folder(self) -> Path:
+        return self.host.place(self.configuration.state_path)
+
+    @property
+    def journals_folder(self) -> Path:
+        return self.state_folder / JOURNALS_FOLDER
+
+    def find_job(self, name: str) -> Job:
+        """Raises: ConfigurationError for a broken file, UsageError for a job that is not there."""
+        return choose_job(self.jobs, name)
+
+    def read_inventory(self) -> Inventory:
+        return read_inventory(self.host, self.toolstack, self.lvm)
+
+    def lock_domain(self, identity: str, purpose: str) -> durable.FileLock:
+        """The lock of a domain, not yet taken: one run per domain, of whatever job."""
+        folder = durable.make_private_folder(self.state_folder / LOCKS_FOLDER)
+        return durable.FileLock(folder / f"domain-{encode_folder_name(identity)}.lock", purpose)
+
+    def lock_recovery(self) -> durable.FileLock:
+        """The lock of recovery, not yet taken: a second one waits outside."""
+        folder = durable.make_private_folder(self.state_folder / LOCKS_FOLDER)
+        return durable.FileLock(folder / "recover.lock", "recover")
+
+    def make_limit(self) -> BandwidthLimit | None:
+        """A rate shared by the copies of one round; None without a configured limit."""
+        rate = self.configuration.bandwidth_limit_bytes_per_second
+        if not rate:
+            return None
+        return BandwidthLimit(rate, monotonic=self.host.monotonic_seconds, sleep=self.host.sleep)

@@ -1,0 +1,109 @@
+"""Recovery: every run that was left unfinished is finished or undone, guest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xenbackup.errors import Locked, XenbackupError
+from xenbackup.model import entries as e
+from xenbackup.model.progress import RunWatcher
+from xenbackup.model.record import RunRecord
+from xenbackup.model.run import Outcome
+from xenbackup.operations.house import House
+from xenbackup.operations.runs import find_unfinished
+from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.undo import undo_run
+from xenbackup.records.journal import Journal, list_journals
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveredRun:
+    """What recovery made of one run: healed, or what is left and why."""
+
+    run: str
+    domain: str
+    healed: bool
+    running: bool
+    messages: tuple[str, ...]
+
+
+def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
+    """Look at every unfinished run, and finish or undo it. Idempotent, and itself killable.
+
+    A run whose domain is locked is alive in another process: it is left alone and said so.
+
+    Raises: Locked when another recovery works on this host.
+    """
+    with house.lock_recovery():
+        return tuple(
+            _recover_run(house, run_id, record, watcher)
+            for run_id, record in find_unfinished(house)
+        )
+
+
+def _recover_run(
+    house: House, run_id: str, record: RunRecord | None, watcher: RunWatcher
+) -> RecoveredRun:
+    if record is None:
+        return RecoveredRun(
+            run=run_id,
+            domain="",
+            healed=False,
+            running=False,
+            messages=(f"journal {run_id} cannot be read: look at it with `xenbackup show`",),
+        )
+    domain = record.start.plan.domain
+    identity = domain.configured_uuid or domain.name
+    try:
+        with house.lock_domain(identity, f"recover {domain.name}"):
+            return _undo(house, run_id, watcher)
+    except Locked:
+        return RecoveredRun(
+            run=run_id,
+            domain=domain.name,
+            healed=True,
+            running=True,
+            messages=("another process is at work on it",),
+        )
+
+
+def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
+    """With the domain's lock held: read the journal once more, since its run may have ended."""
+    path = next(p for p in list_journals(house.journals_folder) if p.stem == run_id)
+    journal = Journal(path, house.host.now)
+    journal.reopen()
+    try:
+        name = journal.record.start.plan.domain.name
+        before = len(journal.record.warnings)
+        clean = journal.record.ended is not None
+        try:
+            context = _reopen_context(house, journal, watcher)
+            clean = clean or undo_run(context)
+        except XenbackupError as error:
+            journal.write(e.Failed(message=error.message, hint=error.hint))
+        record = journal.record
+        if clean and record.ended is None:
+            journal.write(e.RunEnded(outcome=_judge(record)))
+        messages = record.warnings[before:]
+        if not clean:
+            messages += record.failures[-1:] + record.debts[-1:]
+        return RecoveredRun(run=run_id, domain=name, healed=clean, running=False, messages=messages)
+    finally:
+        journal.close()
+
+
+def _reopen_context(house: House, journal: Journal, watcher: RunWatcher) -> RunContext:
+    return RunContext(
+        host=house.host,
+        toolstack=house.toolstack,
+        lvm=house.lvm,
+        journal=journal,
+        destination=house.open_destination(journal.record.start.plan.destination.name),
+        watcher=watcher,
+        cancelled=lambda: "",
+    )
+
+
+def _judge(record: RunRecord) -> Outcome:
+    """A run that had published its point before it was cut off left a good backup, late."""
+    return Outcome.PARTIAL if record.published else Outcome.FAILED

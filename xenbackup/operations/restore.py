@@ -1,0 +1,333 @@
+"""Restore: a recovery point back onto disks, and where asked the guest back into its memory.
+
+Everything is decided before anything is touched. Then, in this order: the images that will replace
+somebody's bytes are read and proved, a mark is written down, targets are made and opened, disks are
+written and synced, the guest is rebuilt, the mark is taken off. A restore that is cut off leaves
+its mark, and the same restore again completes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from xenbackup.dom0 import guest_configuration
+from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.errors import (
+    DestinationFailed,
+    Interrupted,
+    PointDamaged,
+    RestoreRefused,
+    XenbackupError,
+)
+from xenbackup.inventory.targets import TargetReader
+from xenbackup.model.domain import Domain
+from xenbackup.model.names import encode_folder_name, make_run_id
+from xenbackup.model.point import Manifest
+from xenbackup.model.restore import (
+    GuestOutcome,
+    RestoredDisk,
+    RestoreMark,
+    RestoreOptions,
+    RestorePhase,
+    RestorePlan,
+    RestoreResult,
+    RestoreWatcher,
+)
+from xenbackup.operations.house import House
+from xenbackup.operations.points import FoundPoint
+from xenbackup.operations.restore_context import RestoreContext
+from xenbackup.operations.restore_disks import DiskRestorer, prove_disks
+from xenbackup.operations.restore_guest import (
+    check_guest_file,
+    destroy_half_built,
+    prepare_memory,
+    prove_memory,
+    return_guest,
+)
+from xenbackup.operations.restore_sight import open_marks, read_restore_sight
+from xenbackup.operations.runs import refuse_unfinished
+from xenbackup.planning.restore_configuration import (
+    changed_targets,
+    count_interfaces,
+    extract_configuration,
+)
+from xenbackup.planning.restore_plan import (
+    RestoreRequest,
+    check_options,
+    compose_mark,
+    decide_restore,
+)
+from xenbackup.records.restore_marks import MarkKeeper
+from xenbackup.storage.destination import PointStore
+from xenbackup.storage.spool import Spool
+
+CONFIGURATIONS_FOLDER = "restored"
+XEN_ADDRESS_PREFIX = "00:16:3e"
+"""The vendor part of network addresses that Xen hands out."""
+
+
+def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> RestorePlan:
+    """Look at every target and decide; nothing is touched.
+
+    Raises: RestoreRefused with all problems at once; UsageError for options that contradict each
+    other; PointDamaged; Locked when an earlier run of the domain was left unfinished.
+    """
+    manifest = point.manifest
+    check_options(manifest, options)
+    for name in sorted({manifest.domain, options.domain or manifest.domain}):
+        refuse_unfinished(house, name)
+    store = house.open_destination(point.destination)
+    store.open()
+    memory_path, configuration, remarks = _read_guest(store, manifest, options)
+    interfaces = count_interfaces(configuration)
+    domain = options.domain or manifest.domain
+    request = RestoreRequest(
+        manifest=manifest,
+        destination=point.destination,
+        options=options,
+        restore=make_run_id(house.host.now(), house.entropy(6)),
+        fresh_uuid=_make_uuid(house.entropy(16)),
+        configuration_json=configuration,
+        direct_memory_path=memory_path,
+        spool_path=house.configuration.spool_path,
+        configuration_path=(
+            f"{house.configuration.state_path}/{CONFIGURATIONS_FOLDER}/"
+            f"{encode_folder_name(domain)}-{manifest.point}.cfg"
+        ),
+        fresh_macs=tuple(_make_address(house.entropy(3)) for _ in range(interfaces)),
+    )
+    plan = decide_restore(request, read_restore_sight(house, request))
+    return _write_guest_file(replace(plan, options=options), remarks)
+
+
+def restore_point(
+    house: House,
+    plan: RestorePlan,
+    watcher: RestoreWatcher,
+    cancelled: Callable[[], str],
+) -> RestoreResult:
+    """Do what the plan says.
+
+    Raises: RestoreRefused when the host changed since the plan; PointDamaged before a live target
+    is touched; CopyFailed, RestoreFailed, Interrupted: the targets stay marked incomplete then, and
+    the same restore again completes them.
+    """
+    began = house.host.monotonic_seconds()
+    identities = {plan.manifest.identity, plan.manifest.domain, plan.domain}
+    with ExitStack() as held:
+        for identity in sorted(identities):
+            held.enter_context(house.lock_domain(identity, f"restore {plan.domain}"))
+        store = house.open_destination(plan.destination)
+        store.open()
+        marks = open_marks(house)
+        context = RestoreContext(
+            house=house,
+            store=store,
+            plan=plan,
+            keeper=MarkKeeper(marks, compose_mark(plan, house.host.boot_id())),
+            watcher=watcher,
+            cancelled=cancelled,
+            limit=house.make_limit(),
+        )
+        destroy_half_built(context)
+        _check_unchanged(house, plan)
+        watcher.restore_began(plan)
+        for warning in plan.warnings:
+            context.warn(warning)
+        disks, domain = _restore(context)
+        result = _compose_result(context, disks, domain)
+    result = replace(result, duration_seconds=round(house.host.monotonic_seconds() - began, 3))
+    watcher.restore_ended(result)
+    return result
+
+
+def list_incomplete_restores(house: House) -> tuple[RestoreMark, ...]:
+    """Restores that have begun and not ended, oldest first. Raises: JournalDamaged, StateFailed."""
+    return open_marks(house).list_marks()
+
+
+def settle_restores(house: House) -> tuple[RestoreMark, ...]:
+    """Take off the marks that mean nothing any more; returns those, oldest first.
+
+    That is a guest that runs after all (its disks were whole before it was let run), and targets
+    that no longer exist. Raises: JournalDamaged, StateFailed; CommandFailed, UnexpectedOutput.
+    """
+    marks = open_marks(house)
+    found = marks.list_marks()
+    if not found:
+        return ()
+    reader = TargetReader(house.host, house.read_inventory(), ())
+    settled = []
+    for mark in found:
+        domain = house.toolstack.find_domain(mark.uuid) if mark.uuid else None
+        runs = mark.phase is RestorePhase.RESUMING and domain is not None and domain.state.alive
+        if runs or not any(reader.look(target.path).exists for target in mark.targets):
+            Spool(house.host.place(house.configuration.spool_path)).remove(mark.restore)
+            marks.remove(mark)
+            settled.append(mark)
+    return tuple(settled)
+
+
+def _read_guest(
+    store: PointStore, manifest: Manifest, options: RestoreOptions
+) -> tuple[str, str, tuple[str, ...]]:
+    """Path of the memory image ("" when none is asked for), configuration, and remarks on it.
+
+    With memory the configuration is the one in the image's own header: the disks that it names are
+    those which the guest will go on writing to.
+
+    Raises: PointDamaged.
+    """
+    if options.memory and manifest.memory is not None:
+        path = store.memory_path(manifest.point)
+        image = inspect_memory_image(path)
+        if not image.complete:
+            raise PointDamaged(
+                f"The memory image of point {manifest.point} cannot be used: {image.reason}.",
+                hint="restore without --memory, or from another point",
+            )
+        if image.uuid not in ("", manifest.uuid):
+            raise PointDamaged(
+                f"The memory image of point {manifest.point} is of domain {image.uuid}, its "
+                f"manifest says {manifest.uuid}."
+            )
+        return str(path), image.configuration_json, ()
+    try:
+        return "", extract_configuration(store.read_domain(manifest.point)), ()
+    except (PointDamaged, DestinationFailed) as error:
+        if options.start:
+            raise
+        return "", "", (f"no xl.cfg is written: {error.message}",)
+
+
+def _make_uuid(entropy: bytes) -> str:
+    """A random UUID (RFC 4122, version 4) from sixteen bytes."""
+    raw = bytearray(entropy)
+    raw[6], raw[8] = raw[6] & 0x0F | 0x40, raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _make_address(entropy: bytes) -> str:
+    return ":".join((XEN_ADDRESS_PREFIX, *(f"{byte:02x}" for byte in entropy)))
+
+
+def _write_guest_file(plan: RestorePlan, remarks: tuple[str, ...]) -> RestorePlan:
+    """The plan with the text of the guest's xl.cfg.
+
+    Raises: RestoreRefused when none can be written and the guest is to boot from it.
+    """
+    plan = replace(plan, warnings=(*plan.warnings, *remarks))
+    if not plan.configuration_json:
+        return plan
+    try:
+        composed = guest_configuration.compose_configuration(
+            plan.configuration_json,
+            name=plan.domain,
+            uuid=plan.uuid or None,
+            disks=changed_targets(plan),
+        )
+    except XenbackupError as error:
+        if plan.start and not plan.memory:
+            raise RestoreRefused(
+                f"{plan.domain} cannot be started from this point: {error.message}",
+                hint="restore without --start, and start it from a file of your own",
+            ) from error
+        remark = f"no xl.cfg is written: {error.message}"
+        return replace(plan, configuration_path="", warnings=(*plan.warnings, remark))
+    unwritten = tuple(f"not in its xl.cfg: {missing}" for missing in composed.unwritten)
+    return replace(plan, configuration_text=composed.text, warnings=(*plan.warnings, *unwritten))
+
+
+# Acting
+
+
+def _check_unchanged(house: House, plan: RestorePlan) -> None:
+    """With the locks held, decide once more: the answer must be the plan's.
+
+    Raises: RestoreRefused.
+    """
+    request = RestoreRequest(
+        manifest=plan.manifest,
+        destination=plan.destination,
+        options=plan.options,
+        restore=plan.restore,
+        fresh_uuid=plan.uuid,
+        configuration_json=plan.configuration_json,
+        direct_memory_path=plan.memory_path,
+        spool_path=house.configuration.spool_path,
+        configuration_path=plan.configuration_path,
+    )
+    if decide_restore(request, read_restore_sight(house, request)).targets != plan.targets:
+        raise RestoreRefused(
+            "The host changed since the restore was planned: its targets are not what they were.",
+            hint="plan it again",
+        )
+
+
+def _restore(context: RestoreContext) -> tuple[tuple[RestoredDisk, ...], Domain | None]:
+    plan = context.plan
+    prove_disks(context)
+    if plan.memory:
+        prove_memory(context)
+    check_guest_file(context)
+    context.keeper.begin()
+    try:
+        with DiskRestorer(context) as restorer:
+            restorer.open_targets()
+            if plan.memory:
+                prepare_memory(context)
+            disks = restorer.write_disks()
+        domain = return_guest(context)
+        context.end_mark()
+    except XenbackupError as error:
+        explained = _explain_incomplete(context, error)
+        if explained is error:
+            raise
+        raise explained from error
+    finally:
+        context.discard_spooled()
+    return disks, domain
+
+
+def _explain_incomplete(context: RestoreContext, error: XenbackupError) -> XenbackupError:
+    """The error, saying what became of the targets; a person's wish to stop ends as one."""
+    if context.mark_ended:
+        return error
+    names = ", ".join(target.disk.vdev for target in context.plan.targets)
+    again = f"{names} of this restore are marked incomplete: the same restore again completes them"
+    if isinstance(error, PointDamaged):
+        again = f"{names} of this restore are marked incomplete: restore another point onto them"
+    hint = f"{error.hint}; {again}" if error.hint else again
+    if reason := context.cancelled():
+        return Interrupted(
+            f"The restore of {context.plan.domain} was stopped: {reason}.", hint=hint
+        )
+    error.hint = hint
+    return error
+
+
+def _compose_result(
+    context: RestoreContext, disks: tuple[RestoredDisk, ...], domain: Domain | None
+) -> RestoreResult:
+    plan = context.plan
+    guest = GuestOutcome.NOT_STARTED
+    if domain is not None:
+        guest = GuestOutcome.RUNNING if plan.start else GuestOutcome.PAUSED
+    return RestoreResult(
+        restore=plan.restore,
+        point=plan.manifest.point,
+        destination=plan.destination,
+        domain=plan.domain,
+        uuid=plan.uuid,
+        disks=disks,
+        guest=guest,
+        domid=domain.domid if domain is not None else None,
+        memory=plan.memory,
+        configuration_path=plan.configuration_path,
+        bytes_read=context.bytes_read,
+        bytes_written=context.bytes_written,
+        warnings=tuple(context.warnings),
+    )

@@ -1,0 +1,270 @@
+"""Acts on the run's guest: hold its monitor, save it, destroy it saved, rebuild it, let it run.
+
+Steps and rescue use the same acts. Each writes its intent before and its outcome after, and
+believes the host's own state, never an exit code alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from xenbackup.dom0 import health, monitor, xenstore
+from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
+from xenbackup.errors import DomainUnhealthy, RestoreFailed, SaveFailed
+from xenbackup.model import entries as e
+from xenbackup.model.command import CommandResult
+from xenbackup.model.domain import Domain, HealthFinding
+from xenbackup.pipeline.context import RunContext
+from xenbackup.system import durable
+
+FRAME_SIZE_BYTES = 4096
+HEALTH_DEADLINE_SECONDS = 180.0
+DEATH_DEADLINE_SECONDS = 180.0
+POLL_SECONDS = 0.5
+RESTORE_ATTEMPTS = 5
+
+
+def hold_monitors(context: RunContext) -> None:
+    """Stop the guest's xl monitor before a suspend: before Xen 4.20 it takes one for the end."""
+    if not context.toolstack.monitors_die_on_suspend():
+        return
+    monitors = monitor.find_monitors(context.host, context.plan.domain.name)
+    if monitors:
+        context.journal.write(e.FreezingMonitors(monitors=monitors))
+        monitor.freeze_monitors(context.host, monitors)
+
+
+def wake_monitors(context: RunContext) -> None:
+    """Let held monitors go on. Safe to call at any time, any number of times."""
+    frozen = context.record.monitors_frozen
+    if frozen:
+        alive = monitor.wake_monitors(context.host, frozen)
+        context.journal.write(e.MonitorsWoken(alive=len(alive)))
+
+
+def pause_guest(context: RunContext) -> None:
+    """Pause the guest for the snapshots. One that an administrator paused is taken as it is.
+
+    Raises: DomainChanged, DomainUnhealthy.
+    """
+    domain = context.find_own_domain()
+    if domain.state.paused:
+        context.warn(f"{domain.name} was paused already, not by us: it stays paused.")
+        return
+    context.journal.write(e.Pausing())
+    context.begin_absence()
+    result = context.toolstack.pause(domain.domid, run_id=context.run_id)
+    if not context.find_own_domain().state.paused:
+        raise DomainUnhealthy(f"{domain.name} is not paused after `xl pause`{explain(result)}.")
+    context.journal.write(e.Paused())
+
+
+def save_memory(context: RunContext, *, stays: bool) -> None:
+    """Save the guest's RAM into the spool and prove that the image is whole and on disk.
+
+    With `stays` the domain is left paused, its devices connected (`xl save -p`).
+
+    Raises: DomainChanged, SaveFailed.
+    """
+    domain = context.find_own_domain()
+    if not domain.state.alive:
+        raise SaveFailed(
+            f"{domain.name} cannot be saved: its state is {domain.state.letters}.",
+            hint="a guest that an administrator paused must be unpaused first",
+        )
+    hold_monitors(context)
+    image = context.memory_image
+    context.journal.write(e.Saving(path=context.record.start.memory_image_path, stays=stays))
+    context.begin_absence()
+    save = context.toolstack.save_paused if stays else context.toolstack.save
+    result = save(
+        domain.domid,
+        Path(context.record.start.memory_image_path),
+        run_id=context.run_id,
+        stderr_path=image.with_suffix(".stderr"),
+        on_progress=report_frames(context, "saving memory"),
+    )
+    if not result.succeeded:
+        raise SaveFailed(f"The memory of {domain.name} was not saved{explain(result)}.")
+    context.journal.write(e.Saved())
+    found = verify_image(context)
+    context.journal.write(
+        e.ImageVerified(path=context.record.start.memory_image_path, size_bytes=found.size_bytes)
+    )
+    if stays:
+        after = context.find_own_domain()
+        if not after.state.paused or after.state.shutdown:
+            raise SaveFailed(
+                f"{domain.name} should be paused after `save -p`, its state is "
+                f"{after.state.letters}: disks and memory may be of different instants."
+            )
+
+
+def verify_image(context: RunContext) -> MemoryImage:
+    """fsync the memory image and read its records to the END.
+
+    Raises: SaveFailed when it is not whole, or is of another domain.
+    """
+    path = context.memory_image
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    durable.sync_folder(path.parent)
+    found = inspect_memory_image(path)
+    if not found.complete:
+        raise SaveFailed(f"The memory image {path} is not whole: {found.reason}.")
+    if found.uuid and found.uuid != context.plan.domain.uuid:
+        raise SaveFailed(f"The memory image {path} is of domain {found.uuid}, not of ours.")
+    return found
+
+
+def destroy_saved_guest(context: RunContext) -> None:
+    """Destroy the domain whose verified image we hold, and wait until its UUID has vanished.
+
+    Raises: SaveFailed when no verified image exists, DomainUnhealthy when it does not die.
+    """
+    if not context.record.image_verified:
+        raise SaveFailed(
+            f"{context.plan.domain.name} is not destroyed: its memory image is not verified."
+        )
+    domain = context.find_own_domain()
+    context.journal.write(e.Destroying())
+    result = context.toolstack.destroy(domain.domid, run_id=context.run_id)
+    wait_until_gone(context, result)
+    context.journal.write(e.Destroyed())
+    wake_monitors(context)
+
+
+def wait_until_gone(context: RunContext, result: CommandResult | None = None) -> None:
+    """Wait for the run's UUID to vanish from the hypervisor. Raises: DomainUnhealthy."""
+    deadline = context.host.monotonic_seconds() + DEATH_DEADLINE_SECONDS
+    while (domain := context.toolstack.find_domain(context.plan.domain.uuid)) is not None:
+        if context.host.monotonic_seconds() > deadline:
+            raise DomainUnhealthy(
+                f"{domain.name} (domain {domain.domid}, {domain.state.letters}) does not vanish "
+                f"after its destroy{explain(result) if result else ''}.",
+                hint="a device of it may be held open: look at `xl list` and `lsof`",
+            )
+        context.host.sleep(POLL_SECONDS)
+
+
+def restore_guest(context: RunContext) -> None:
+    """Rebuild the guest from its image, paused; give back its tuning; then let it run.
+
+    Tried again with back-off for what may pass (memory short, a hotplug script late).
+
+    Raises: RestoreFailed, DomainUnhealthy.
+    """
+    if context.record.resuming:
+        raise RestoreFailed(
+            f"The memory image of {context.plan.domain.name} must not be restored: the guest was "
+            "let run since, so its disks have moved on."
+        )
+    found = inspect_memory_image(context.memory_image)
+    if not found.complete:
+        raise RestoreFailed(
+            f"The memory image {context.memory_image} cannot be restored: {found.reason}."
+        )
+    domain = _rebuild_paused(context)
+    context.journal.write(e.Restored(domid=domain.domid))
+    for difference in context.toolstack.apply_tuning(domain.domid, context.record.start.tuning):
+        context.warn(f"{domain.name}: {difference}")
+    let_guest_run(context, domain.domid)
+
+
+def _rebuild_paused(context: RunContext) -> Domain:
+    start = context.record.start
+    name = start.plan.domain.name
+    result: CommandResult | None = None
+    for attempt in range(RESTORE_ATTEMPTS):
+        if attempt:
+            context.host.sleep(2.0**attempt)
+        context.journal.write(e.Restoring(path=start.memory_image_path, unit=context.restore_unit))
+        result = context.toolstack.restore_paused(
+            Path(start.memory_image_path),
+            run_id=context.run_id,
+            own_unit=context.restore_unit,
+            stderr_path=context.memory_image.with_suffix(".restore-stderr"),
+            on_progress=report_frames(context, "restoring memory"),
+        )
+        domain = context.toolstack.find_domain(start.plan.domain.uuid)
+        if result.succeeded and domain is not None and domain.state.paused:
+            return domain
+        if domain is not None:
+            context.toolstack.destroy(domain.domid, run_id=context.run_id)
+            wait_until_gone(context)
+        if "already exists" in result.stderr:
+            break
+    explanation = explain(result) if result is not None else ""
+    raise RestoreFailed(
+        f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept."
+    )
+
+
+def let_guest_run(context: RunContext, domid: int) -> None:
+    """Mark `resuming` durably, unpause, wake the monitor, see the guest healthy, mark `returned`.
+
+    Raises: DomainUnhealthy with every finding when it is not as healthy as its baseline.
+    """
+    context.journal.write(e.Resuming())
+    result = context.toolstack.unpause(domid, run_id=context.run_id)
+    confirm_return(context, domid, result)
+
+
+def confirm_return(context: RunContext, domid: int, result: CommandResult | None = None) -> None:
+    """See the guest healthy, then write that it returned. Raises: DomainUnhealthy."""
+    wake_monitors(context)
+    if context.record.save_begun and domid == context.plan.domain.domid:
+        xenstore.clear_suspend_request(context.host, domid)
+    away = context.end_absence()
+    findings = wait_for_health(context, domid)
+    grave = [finding for finding in findings if finding.code != "monitor-gone"]
+    if grave:
+        told = "; ".join(finding.message for finding in grave)
+        raise DomainUnhealthy(
+            f"{context.plan.domain.name} is not healthy after its return: {told}"
+            f"{explain(result) if result else ''}."
+        )
+    for finding in findings:
+        context.warn(f"{context.plan.domain.name}: {finding.message}")
+    context.journal.write(e.Returned(domid=domid, away_seconds=round(away, 3)))
+
+
+def wait_for_health(context: RunContext, domid: int) -> tuple[HealthFinding, ...]:
+    """Findings that remain when the deadline passes; () as soon as there are none."""
+    baseline = context.record.start.baseline
+    if baseline is None:
+        return ()
+    # After a reboot of the host the guest is measured by the same baseline, in the new boot.
+    identity = replace(baseline.identity, boot_id=context.host.boot_id())
+    measure = replace(baseline, identity=identity)
+    deadline = context.host.monotonic_seconds() + HEALTH_DEADLINE_SECONDS
+    while True:
+        findings = health.examine_health(context.host, context.toolstack, measure, domid)
+        passing = [finding for finding in findings if finding.code != "monitor-gone"]
+        if not passing or context.host.monotonic_seconds() > deadline:
+            return findings
+        context.host.sleep(POLL_SECONDS)
+
+
+def report_frames(context: RunContext, what: str) -> Callable[[int, int], None]:
+    """Progress of xl in frames, told to the watcher in bytes."""
+
+    def report(done: int, total: int) -> None:
+        context.watcher.amount_done(
+            context.run_id, what, done * FRAME_SIZE_BYTES, total * FRAME_SIZE_BYTES
+        )
+
+    return report
+
+
+def explain(result: CommandResult) -> str:
+    """`: exit 1, LAST LINE OF STDERR` for the end of a message; "" when it succeeded."""
+    if result.timed_out:
+        return f": {result.argv[0]} passed its deadline after {result.duration_seconds:.0f}s"
+    if result.exit_code == 0:
+        return ""
+    line = result.last_error_line
+    return f": exit {result.exit_code}{', ' + line if line else ''}"

@@ -1,0 +1,203 @@
+"""Step `copy`: from snapshots (or the standing origin) into a recovery point, published last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from xenbackup.errors import CopyFailed, SnapshotFailed, SnapshotOverflowed
+from xenbackup.model import entries as e
+from xenbackup.model.job import Consistency
+from xenbackup.model.plan import PlannedDisk, PlannedStep, VolumeKind
+from xenbackup.model.point import HostFacts, Manifest, StoredDisk, StoredMemory
+from xenbackup.model.record import SnapshotRecord
+from xenbackup.model.volume import LogicalVolume
+from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.steps.snapshot import find_planned_volume, find_snapshot
+from xenbackup.storage.destination import StagedPoint
+
+
+def copy(context: RunContext, step: PlannedStep) -> None:
+    """Copy every disk, the memory image and the configuration; check; publish the point.
+
+    A snapshot's validity is read after the last read of its disk, and of all once more at the
+    end: what was read through an overflowed snapshot is worthless, however well it copied.
+
+    Raises: CopyFailed, SnapshotOverflowed, SnapshotFailed, DestinationFailed, DestinationMissing.
+    """
+    start = context.record.start
+    context.destination.open()
+    context.journal.write(e.Staging(destination=context.destination.name, point=start.run))
+    identity = start.plan.domain.configured_uuid or start.plan.domain.name
+    staged = context.destination.stage_point(start.plan.domain.name, identity, start.run)
+    disks = tuple(_copy_disk(context, staged, disk) for disk in start.plan.disks)
+    memory = _copy_memory(context, staged)
+    staged.write_domain(compose_domain_document(context))
+    for disk in start.plan.disks:
+        _check_source(context, disk)
+    staged.publish(compose_manifest(context, disks, memory, identity))
+    context.journal.write(e.Published(point=start.run))
+
+
+def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> StoredDisk:
+    path = _check_source(context, disk)
+    device = context.host.open_volume(path)
+    try:
+        if device.size_bytes != disk.size_bytes:
+            raise CopyFailed(
+                f"{path} has {device.size_bytes} bytes, {disk.size_bytes} were planned for "
+                f"{disk.vdev}."
+            )
+        copied = staged.add_disk(
+            disk.vdev,
+            device,
+            size_bytes=disk.size_bytes,
+            source_name=disk.path,
+            on_progress=_report(context, disk.vdev),
+            cancelled=_explain_stop(context),
+            limit=context.limit,
+        )
+    except CopyFailed as error:
+        _check_source(context, disk, cause=error)
+        raise
+    finally:
+        device.close()
+    _check_source(context, disk)
+    context.journal.write(
+        e.DiskCopied(
+            vdev=disk.vdev,
+            bytes_read=copied.bytes_read,
+            bytes_written=copied.bytes_written,
+            digest=copied.stored.digest,
+        )
+    )
+    return copied.stored
+
+
+def _copy_memory(context: RunContext, staged: StagedPoint) -> StoredMemory | None:
+    if context.plan.consistency is not Consistency.MEMORY or not context.destination.holds_memory:
+        return None
+    stored = staged.add_memory(
+        context.memory_image,
+        on_progress=_report(context, "memory image"),
+        cancelled=_explain_stop(context),
+        limit=context.limit,
+    )
+    context.journal.write(e.MemoryCopied(bytes_read=stored.size_bytes, digest=stored.digest))
+    return stored
+
+
+def _check_source(
+    context: RunContext, disk: PlannedDisk, *, cause: CopyFailed | None = None
+) -> str:
+    """The path to read a disk from, seen to be what it must be just now.
+
+    Raises: SnapshotOverflowed when its snapshot is full, SnapshotFailed when it is not ours any
+    more or the origin was replaced or resized.
+    """
+    made = _find_made(context, disk)
+    if made is None:
+        if disk.kind is VolumeKind.LOGICAL_VOLUME:
+            find_planned_volume(context, disk)
+        return disk.path
+    label = f"{made.group}/{made.name}"
+    found = find_snapshot(context, made.group, made.name)
+    if found is None or found.uuid != made.lv_uuid:
+        raise SnapshotFailed(f"Snapshot {label} of {disk.vdev} is gone.") from cause
+    if _is_full(found):
+        raise SnapshotOverflowed(
+            f"Snapshot {label} of {disk.vdev} filled up ({found.size_bytes} bytes) before its last "
+            "read: the copy is worthless and was discarded.",
+            hint='give the snapshot more room: steps with {step = "snapshot", size = "20%"}',
+        ) from cause
+    find_planned_volume(context, disk)
+    return found.path
+
+
+def _is_full(snapshot: LogicalVolume) -> bool:
+    return snapshot.invalid or snapshot.attributes[4:5] in ("I", "S")
+
+
+def _find_made(context: RunContext, disk: PlannedDisk) -> SnapshotRecord | None:
+    return next(
+        (made for made in context.record.snapshots if made.vdev == disk.vdev and made.lv_uuid), None
+    )
+
+
+def _report(context: RunContext, what: str) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        context.watcher.amount_done(context.run_id, what, done, total)
+
+    return report
+
+
+def _explain_stop(context: RunContext) -> Callable[[], str]:
+    """A person's wish to stop, or a guest that has been away for longer than its job allows."""
+
+    def explain() -> str:
+        return context.cancelled() or context.explain_overdue_absence()
+
+    return explain
+
+
+def compose_domain_document(context: RunContext) -> str:
+    """`domain.json`: the domain's configuration as xl gave it, and what a restore re-applies."""
+    start = context.record.start
+    domain = start.plan.domain
+    document = {
+        "schema": 1,
+        "name": domain.name,
+        "uuid": domain.uuid,
+        "configured_uuid": domain.configured_uuid,
+        "kind": domain.kind,
+        "config": json.loads(domain.configuration_json or "null"),
+        "tuning": {
+            "scheduler": start.tuning.scheduler,
+            "weight": start.tuning.weight,
+            "cap": start.tuning.cap,
+            "vcpus": start.tuning.vcpus,
+            "pinning": [
+                {"vcpu": pin.vcpu, "hard": pin.hard, "soft": pin.soft}
+                for pin in start.tuning.pinning
+            ],
+        },
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def compose_manifest(
+    context: RunContext,
+    disks: tuple[StoredDisk, ...],
+    memory: StoredMemory | None,
+    identity: str,
+) -> Manifest:
+    """The manifest of the run's point, from the plan and what was copied."""
+    start = context.record.start
+    plan = start.plan
+    facts = context.toolstack.read_facts()
+    return Manifest(
+        point=start.run,
+        job=start.job,
+        round=start.round,
+        domain=plan.domain.name,
+        uuid=plan.domain.uuid,
+        identity=identity,
+        kind=plan.domain.kind,
+        consistency=plan.consistency,
+        preset=plan.preset,
+        created_at=context.host.now(),
+        disks=disks,
+        excluded_disks=tuple(disk.vdev for disk in plan.excluded_disks),
+        memory=memory,
+        tuning=start.tuning,
+        host=HostFacts(
+            hostname=facts.hostname,
+            xen_version=facts.xen_version,
+            cpu_model=context.host.cpu_model(),
+            cpu_features=tuple(facts.hardware_capabilities.split(":")),
+            product_version=start.product_version,
+        ),
+        away_seconds=round(context.away_seconds, 3),
+        memory_mib=plan.domain.memory_mib,
+        vcpus=plan.domain.vcpus,
+    )

@@ -1,0 +1,177 @@
+"""Steps on snapshots: all disks of a domain at one instant, and their removal."""
+
+from __future__ import annotations
+
+from xenbackup.errors import CommandFailed, DomainChanged, NotOurs, SnapshotFailed
+from xenbackup.model import entries as e
+from xenbackup.model.domain import Domain
+from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Consistency, SnapshotSize
+from xenbackup.model.plan import PlannedDisk, PlannedStep, SnapshotKind
+from xenbackup.model.record import SnapshotRecord
+from xenbackup.model.volume import LogicalVolume
+from xenbackup.pipeline.context import RunContext
+
+REMOVAL_ATTEMPTS = 5
+
+
+def name_snapshot(run_id: str, vdev: str) -> str:
+    """`xb-RUN-VDEV`: the name holds the run's id, so no other run can want it."""
+    return f"xb-{run_id}-{vdev}"
+
+
+def snapshot(context: RunContext, step: PlannedStep) -> None:
+    """Snapshot every planned disk while the guest stands still, and see that it did.
+
+    Raises: SnapshotFailed, DomainChanged.
+    """
+    _check_guest_stands_still(context, when="before")
+    size = step.snapshot_size or DEFAULT_SNAPSHOT_SIZE
+    for disk in context.plan.disks:
+        _snapshot_disk(context, disk, size)
+    _check_guest_stands_still(context, when="after")
+
+
+def _check_guest_stands_still(context: RunContext, *, when: str) -> None:
+    """Disks are of one instant only if the guest was still from the first snapshot to the last.
+
+    Raises: SnapshotFailed when it runs, DomainChanged when its disks are not those of the plan.
+    """
+    name = context.plan.domain.name
+    if context.plan.consistency is Consistency.OFFLINE or context.record.destroyed:
+        if context.toolstack.find_domain(context.plan.domain.uuid) is not None:
+            raise SnapshotFailed(f"{name} runs {when} its snapshots, but should be shut off.")
+        return
+    domain = context.find_own_domain()
+    if not domain.state.paused:
+        raise SnapshotFailed(
+            f"{name} is not paused {when} its snapshots ({domain.state.letters}): "
+            "its disks would be of different instants."
+        )
+    _check_disks_as_planned(context, domain)
+
+
+def _check_disks_as_planned(context: RunContext, domain: Domain) -> None:
+    """The disk set read inside the pause equals that of the plan. Raises: DomainChanged."""
+    planned = {(disk.vdev, disk.target) for disk in context.plan.domain.disks}
+    found = {(disk.vdev, disk.target) for disk in domain.disks}
+    if planned != found:
+        changed = ", ".join(sorted(vdev for vdev, _ in planned ^ found))
+        raise DomainChanged(
+            f"The disks of {domain.name} changed between plan and snapshot: {changed}.",
+            hint="run the job again",
+        )
+
+
+def find_planned_volume(context: RunContext, disk: PlannedDisk) -> LogicalVolume:
+    """The logical volume behind a disk: same UUID and size as planned, not being merged.
+
+    Raises: SnapshotFailed.
+    """
+    volume = context.lvm.find_volume(disk.path)
+    label = f"{disk.group}/{disk.lv_name}"
+    if volume is None:
+        raise SnapshotFailed(f"Volume {label} of {disk.vdev} is gone.")
+    if volume.uuid != disk.lv_uuid:
+        raise SnapshotFailed(f"Volume {label} was replaced during the run (another LV UUID).")
+    if volume.size_bytes != disk.size_bytes:
+        raise SnapshotFailed(
+            f"Volume {label} was resized during the run: {disk.size_bytes} bytes planned, "
+            f"{volume.size_bytes} found."
+        )
+    if volume.merging:
+        raise SnapshotFailed(f"Volume {label} has a snapshot being merged into it.")
+    return volume
+
+
+def _snapshot_disk(context: RunContext, disk: PlannedDisk, size: SnapshotSize) -> None:
+    origin = find_planned_volume(context, disk)
+    name = name_snapshot(context.run_id, disk.vdev)
+    context.journal.write(
+        e.Snapshotting(vdev=disk.vdev, group=disk.group, name=name, origin_uuid=origin.uuid)
+    )
+    if disk.snapshot is SnapshotKind.THIN:
+        made = context.lvm.create_thin_snapshot(origin, name=name, run_id=context.run_id)
+    else:
+        made = context.lvm.create_thick_snapshot(
+            origin, name=name, size=size, run_id=context.run_id
+        )
+    if not is_real_snapshot(made, origin, context.run_id):
+        raise SnapshotFailed(
+            f"{disk.group}/{name} is no usable snapshot of {disk.lv_name} ({disk.vdev}): "
+            f"attributes {made.attributes}, origin {made.origin or 'none'}.",
+            hint="a killed lvcreate leaves such volumes; it is removed again",
+        )
+    context.journal.write(
+        e.Snapshotted(
+            vdev=disk.vdev,
+            group=disk.group,
+            name=name,
+            lv_uuid=made.uuid,
+            size_bytes=made.size_bytes,
+        )
+    )
+
+
+def find_snapshot(context: RunContext, group: str, name: str) -> LogicalVolume | None:
+    """The volume of that name; whether it is a snapshot of ours is another question."""
+    volumes = context.lvm.list_volumes(group)
+    return next((volume for volume in volumes if volume.name == name), None)
+
+
+def is_real_snapshot(made: LogicalVolume, origin: LogicalVolume, run_id: str) -> bool:
+    """By attributes, origin, tags and validity together: a killed lvcreate leaves plain volumes."""
+    return (
+        made.is_snapshot_of_run(run_id)
+        and (made.thick_snapshot or made.thin)
+        and made.origin == origin.name
+        and made.origin_uuid in ("", origin.uuid)
+        and made.active
+        and not made.invalid
+        and not made.suspended
+    )
+
+
+def remove_snapshot(context: RunContext, step: PlannedStep) -> None:
+    """Remove the run's snapshots. What cannot go now is journalled as owed, with a warning."""
+    remove_all_snapshots(context)
+
+
+def remove_all_snapshots(context: RunContext) -> bool:
+    """Remove every snapshot of the run's journal; True when none is left. Idempotent."""
+    left = False
+    for made in context.record.snapshots:
+        if not made.removed:
+            left |= not _remove_one(context, made)
+    return not left
+
+
+def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
+    """Remove one snapshot, with back-off while something holds it open; look, do not believe."""
+    label = f"{made.group}/{made.name}"
+    reason = ""
+    for attempt in range(REMOVAL_ATTEMPTS):
+        found = find_snapshot(context, made.group, made.name)
+        if found is None:
+            context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
+            return True
+        if attempt:
+            context.host.sleep(2.0**attempt)
+        context.journal.write(
+            e.RemovingSnapshot(group=made.group, name=made.name, lv_uuid=found.uuid)
+        )
+        try:
+            if found.origin:
+                context.lvm.remove_snapshot(found, context.run_id)
+            else:
+                context.lvm.remove_half_made_snapshot(
+                    found, context.run_id, origin_uuid=made.origin_uuid
+                )
+        except (NotOurs, CommandFailed, SnapshotFailed) as error:
+            reason = error.message
+    if find_snapshot(context, made.group, made.name) is None:
+        context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
+        return True
+    message = reason or f"Snapshot {label} could not be removed."
+    context.journal.write(e.DebtIncurred(message=message))
+    context.warn(f"{message} It is owed: `xenbackup recover` tries again.")
+    return False

@@ -1,0 +1,288 @@
+"""Undo and recovery of one run: guest first, then snapshots, then partial data.
+
+The same code serves a failed step, Ctrl-C, and a run that another process left behind: it reads
+the journal's record, looks at the world, asks the table (`planning/rescue.py`), acts, and looks
+again. Every act may run twice, and may itself be killed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from xenbackup.dom0 import device_mapper, monitor, xenstore
+from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.errors import RestoreFailed, XenbackupError
+from xenbackup.model import entries as e
+from xenbackup.model.command import Process
+from xenbackup.model.plan import VolumeKind
+from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
+from xenbackup.pipeline import booting, guest
+from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.steps.snapshot import remove_all_snapshots
+from xenbackup.planning.rescue import decide_rescue
+
+DECISIONS_LIMIT = 40
+BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+SURVIVOR_DEADLINE_SECONDS = 600.0
+MARKED_TOOLS = frozenset(
+    ("xl", "xm", "libxl-save-helper", "lvcreate", "lvremove", "lvextend", "lvchange")
+)
+XENDOMAINS_SAVE_FOLDER = "/var/lib/xen/save"
+
+
+def undo_run(context: RunContext) -> bool:
+    """Bring the guest back, remove snapshots, partial point and memory image.
+
+    True when nothing of the run is left; False when recovery must come back to it: then the
+    journal stays open and says why.
+    """
+    guest_settled = settle_guest(context)
+    snapshots_gone = remove_all_snapshots(context)
+    partial_gone = discard_partial_point(context)
+    if guest_settled:
+        discard_memory_image(context)
+    return guest_settled and snapshots_gone and partial_gone
+
+
+def settle_guest(context: RunContext) -> bool:
+    """Decide, act and look again until the guest needs nothing more. False when that failed."""
+    attempts: list[RescueAction] = []
+    failures = 0
+    for _ in range(DECISIONS_LIMIT):
+        decision = decide_rescue(context.record, observe_world(context, tuple(attempts)))
+        if decision.action is RescueAction.NOTHING:
+            return True
+        if decision.action is RescueAction.HANDS_OFF:
+            context.journal.write(e.HandsOff(reason=decision.reason))
+            context.warn(f"Left {context.plan.domain.name} alone: {decision.reason}.")
+            return True
+        if decision.action is RescueAction.GIVE_UP:
+            context.warn(f"{context.plan.domain.name} needs a person: {decision.reason}.")
+            return False
+        context.journal.write(e.RescueBegan(action=decision.action.value, reason=decision.reason))
+        context.watcher.rescue_began(context.run_id, f"{decision.action}: {decision.reason}")
+        attempts.append(decision.action)
+        try:
+            perform(context, decision)
+        except XenbackupError as error:
+            context.journal.write(e.Failed(message=error.message, hint=error.hint))
+            context.host.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
+            failures += 1
+    return False
+
+
+def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> World:
+    """Read from the host all that the table decides from."""
+    plan = context.plan
+    # A dying domain may have lost its name already: only find_domain still shows it.
+    domain = context.toolstack.find_domain(plan.domain.uuid)
+    namesake = next(
+        (
+            found
+            for found in context.toolstack.list_domains()
+            if found.name == plan.domain.name and found.uuid != plan.domain.uuid
+        ),
+        None,
+    )
+    held = context.record.monitors_frozen
+    living = {(process.pid, process.start_ticks) for process in context.host.list_processes()}
+    return World(
+        boot_id=context.host.boot_id(),
+        domain=domain,
+        namesake=namesake,
+        connections=xenstore.read_connections(context.host, domain.domid) if domain else (),
+        suspended_devices=_find_suspended(context),
+        suspend_requested=bool(
+            domain and xenstore.read_shutdown_request(context.host, domain.domid) == "suspend"
+        ),
+        image=_judge_image(context),
+        stopped_monitors=tuple(
+            process for process in held if (process.pid, process.start_ticks) in living
+        ),
+        survivors=_find_survivors(context),
+        held_by_xendomains=context.host.place(
+            f"{XENDOMAINS_SAVE_FOLDER}/{plan.domain.name}"
+        ).exists(),
+        attempts=attempts,
+    )
+
+
+def _find_suspended(context: RunContext) -> tuple[str, ...]:
+    """Suspended device-mapper devices that the domain's disks stand on."""
+    paths = [disk.path for disk in context.plan.disks]
+    return device_mapper.find_suspended_under(context.host, paths)
+
+
+def _find_survivors(context: RunContext) -> tuple[Process, ...]:
+    """Commands of this run that still work.
+
+    Monitors of restored guests carry the mark too, and so do their device models: both must live.
+    """
+    monitors = {
+        (process.pid, process.start_ticks)
+        for process in monitor.find_monitors(context.host, context.plan.domain.name)
+    }
+    return tuple(
+        process
+        for process in context.host.list_processes()
+        if process.run_mark == context.run_id
+        and PurePath(process.argv[0] if process.argv else "").name in MARKED_TOOLS
+        and (process.pid, process.start_ticks) not in monitors
+    )
+
+
+def _judge_image(context: RunContext) -> ImageState:
+    path = context.memory_image
+    if context.record.image_discarded or not path.exists():
+        return ImageState.MISSING
+    found = inspect_memory_image(path)
+    if found.complete and found.uuid in ("", context.plan.domain.uuid):
+        return ImageState.COMPLETE
+    return ImageState.PARTIAL
+
+
+def perform(context: RunContext, decision: Decision) -> None:
+    """Do one act of the table. Raises: XenbackupError of the act."""
+    {
+        RescueAction.RESUME_DEVICES: _resume_devices,
+        RescueAction.END_SURVIVORS: _end_survivors,
+        RescueAction.CLEAR_SUSPEND_REQUEST: _clear_suspend_request,
+        RescueAction.WAKE_MONITORS: guest.wake_monitors,
+        RescueAction.WAIT_FOR_DEATH: guest.wait_until_gone,
+        RescueAction.UNPAUSE: _unpause,
+        RescueAction.CANCEL_SUSPEND: _cancel_suspend,
+        RescueAction.SAVE_AND_RESTORE: _save_and_restore,
+        RescueAction.DESTROY_HALF_BUILT: _destroy_half_built,
+        RescueAction.DESTROY_SAVED: _destroy_saved,
+        RescueAction.RESTORE: guest.restore_guest,
+        RescueAction.BOOT: booting.boot_guest,
+        RescueAction.CONFIRM_RETURN: _confirm_return,
+    }[decision.action](context)
+
+
+def _resume_devices(context: RunContext) -> None:
+    """`lvchange --refresh` heals a device that a killed lvcreate left suspended."""
+    for disk in context.plan.disks:
+        if disk.kind is VolumeKind.LOGICAL_VOLUME:
+            volume = context.lvm.find_by_uuid(disk.lv_uuid)
+            if volume is not None:
+                context.lvm.refresh_volume(volume, context.run_id)
+    for name in _find_suspended(context):
+        device_mapper.resume_device(context.host, name, run_id=context.run_id)
+
+
+def _end_survivors(context: RunContext) -> None:
+    """Commands that outlived their caller finish by themselves: wait, never judge too early."""
+    deadline = context.host.monotonic_seconds() + SURVIVOR_DEADLINE_SECONDS
+    while _find_survivors(context):
+        if context.host.monotonic_seconds() > deadline:
+            for process in _find_survivors(context):
+                context.host.signal_process(process, 15)
+            return
+        context.host.sleep(guest.POLL_SECONDS)
+
+
+def _clear_suspend_request(context: RunContext) -> None:
+    domain = context.find_own_domain()
+    xenstore.clear_suspend_request(context.host, domain.domid)
+
+
+def _own_domid(context: RunContext) -> int:
+    """The domain this run may act on: the one of its start, or the one it rebuilt."""
+    domain = context.toolstack.find_domain(context.plan.domain.uuid)
+    record = context.record
+    allowed = (context.plan.domain.domid, record.restored_domid)
+    if domain is None or not (record.boot_begun or domain.domid in allowed):
+        raise RestoreFailed(f"{context.plan.domain.name} changed while it was being rescued.")
+    return domain.domid
+
+
+def _unpause(context: RunContext) -> None:
+    guest.let_guest_run(context, _own_domid(context))
+
+
+def _confirm_return(context: RunContext) -> None:
+    guest.confirm_return(context, _own_domid(context))
+
+
+def _cancel_suspend(context: RunContext) -> None:
+    """`xl save -c` to a file of no use: it finds the guest suspended and lets it go on."""
+    domid = _own_domid(context)
+    spare = f"{context.record.start.memory_image_path}.cancelled"
+    context.journal.write(e.Resuming())
+    try:
+        context.toolstack.save_continue(
+            domid,
+            Path(spare),
+            run_id=context.run_id,
+            stderr_path=context.memory_image.with_suffix(".rescue-stderr"),
+        )
+    finally:
+        context.host.place(spare).unlink(missing_ok=True)
+    guest.confirm_return(context, domid)
+
+
+def _save_and_restore(context: RunContext) -> None:
+    """A suspended guest without devices: saved anew, then rebuilt with its devices."""
+    domid = _own_domid(context)
+    context.memory_image.unlink(missing_ok=True)
+    path = context.record.start.memory_image_path
+    context.journal.write(e.Saving(path=path, stays=False))
+    context.toolstack.save(
+        domid,
+        Path(path),
+        run_id=context.run_id,
+        stderr_path=context.memory_image.with_suffix(".rescue-stderr"),
+    )
+    found = guest.verify_image(context)
+    context.journal.write(e.ImageVerified(path=path, size_bytes=found.size_bytes))
+    guest.wait_until_gone(context)
+    guest.restore_guest(context)
+
+
+def _destroy_half_built(context: RunContext) -> None:
+    """A restore that never finished: its domain may lack its disks and must not run."""
+    domain = context.toolstack.find_domain(context.plan.domain.uuid)
+    if domain is not None and domain.domid != context.plan.domain.domid:
+        context.toolstack.destroy(domain.domid, run_id=context.run_id)
+        guest.wait_until_gone(context)
+
+
+def _destroy_saved(context: RunContext) -> None:
+    """Finish a destroy that a kill interrupted; the complete image brings the guest back."""
+    if not context.record.image_verified:
+        found = guest.verify_image(context)
+        context.journal.write(
+            e.ImageVerified(
+                path=context.record.start.memory_image_path, size_bytes=found.size_bytes
+            )
+        )
+    guest.destroy_saved_guest(context)
+
+
+def discard_partial_point(context: RunContext) -> bool:
+    """Remove what an unpublished point left in the destination; False when it cannot be now."""
+    record = context.record
+    if not record.staged or record.published or record.partial_discarded:
+        return True
+    try:
+        context.destination.open()
+        if context.destination.has_point(context.run_id):
+            context.journal.write(e.Published(point=context.run_id))
+            return True
+        context.destination.discard_partial(context.run_id)
+    except XenbackupError as error:
+        context.journal.write(
+            e.DebtIncurred(message=f"The unfinished point is still there: {error.message}")
+        )
+        return False
+    context.journal.write(e.PartialDiscarded())
+    return True
+
+
+def discard_memory_image(context: RunContext) -> None:
+    """Remove the run's files from the spool: the guest is back, or the image is stale."""
+    for path in context.memory_image.parent.glob(f"{context.run_id}.*"):
+        path.unlink(missing_ok=True)
+    if context.record.save_begun and not context.record.image_discarded:
+        context.journal.write(e.ImageDiscarded())

@@ -1,0 +1,178 @@
+"""Rows of the catalog's tables as values, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from xenbackup.model.job import Consistency
+from xenbackup.model.point import PointSummary
+from xenbackup.model.run import Outcome, RunResult
+
+
+class BadRow(Exception):
+    """A row that we cannot have written: the file is damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEntry:
+    """An ended run as the catalog has it."""
+
+    job: str
+    round: str
+    ended_at: datetime
+    result: RunResult
+
+
+INSERT_RUN = (
+    "INSERT OR REPLACE INTO runs (run, job, round, ended_at, domain, uuid, outcome, preset, "
+    "consistency, point, away_seconds, bytes_read, bytes_written, duration_seconds, warnings, "
+    "error, hint, exit_code) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
+    "CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
+    "?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?)"
+)
+SELECT_RUNS = (
+    "SELECT run, job, round, ended_at, domain, uuid, outcome, preset, consistency, point, "
+    "away_seconds, bytes_read, bytes_written, duration_seconds, warnings, error, hint, exit_code "
+    "FROM runs"
+)
+LIST_RUNS = f"{SELECT_RUNS} ORDER BY run DESC LIMIT ?"
+LIST_RUNS_OF_DOMAIN = f"{SELECT_RUNS} WHERE domain = CAST(? AS TEXT) ORDER BY run DESC LIMIT ?"
+FIND_RUNS = f"{SELECT_RUNS} WHERE substr(run, 1, ?) = CAST(? AS TEXT) ORDER BY run DESC"
+FIND_LAST_RUNS = (
+    f"{SELECT_RUNS} WHERE run IN "  # noqa: S608 - made of constants
+    "(SELECT max(run) FROM runs WHERE domain = CAST(? AS TEXT) GROUP BY job) ORDER BY run DESC"
+)
+INSERT_POINT = (
+    "INSERT OR REPLACE INTO points (destination, point, domain, identity, job, consistency, "
+    "created_at, size_bytes, stored_bytes, has_memory, pinned) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
+    "CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?)"
+)
+SELECT_POINTS = (
+    "SELECT destination, point, domain, identity, job, consistency, created_at, size_bytes, "
+    "stored_bytes, has_memory, pinned FROM points"
+)
+LIST_POINTS = f"{SELECT_POINTS} ORDER BY created_at, point"
+LIST_POINTS_OF_DOMAIN = f"{SELECT_POINTS} WHERE domain = CAST(? AS TEXT) ORDER BY created_at, point"
+DELETE_POINT = "DELETE FROM points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
+DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
+FIND_DUE = "SELECT max(due_at) FROM due_times WHERE job = CAST(? AS TEXT)"
+INSERT_DUE = (
+    "INSERT INTO due_times (job, due_at, round) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT)) ON CONFLICT DO NOTHING"
+)
+
+
+def read_text(raw: bytes) -> str:
+    """Text as we keep names everywhere: bytes that are no UTF-8 become lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def bind(values: Iterable[object]) -> tuple[object, ...]:
+    """Values as SQLite takes them. Text goes as bytes, for `CAST(? AS TEXT)`: a domain's name may
+    hold what is no UTF-8."""
+    return tuple(_bind_one(value) for value in values)
+
+
+def _bind_one(value: object) -> object:
+    if isinstance(value, datetime):
+        value = value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    return int(value) if isinstance(value, bool) else value
+
+
+def flatten_point(summary: PointSummary) -> tuple[object, ...]:
+    """The values of `INSERT_POINT`."""
+    return (
+        summary.destination,
+        summary.point,
+        summary.domain,
+        summary.identity,
+        summary.job,
+        summary.consistency.value,
+        summary.created_at,
+        summary.size_bytes,
+        summary.stored_bytes,
+        summary.has_memory,
+        summary.pinned,
+    )
+
+
+def build_point(row: Any) -> PointSummary:
+    """A row of `SELECT_POINTS` as a value. Raises: BadRow."""
+    try:
+        return PointSummary(
+            destination=row[0],
+            point=row[1],
+            domain=row[2],
+            identity=row[3],
+            job=row[4],
+            consistency=Consistency(row[5]),
+            created_at=datetime.fromisoformat(row[6]).astimezone(UTC),
+            size_bytes=row[7],
+            stored_bytes=row[8],
+            has_memory=bool(row[9]),
+            pinned=bool(row[10]),
+        )
+    except (ValueError, OverflowError) as error:
+        raise BadRow(f"point {row[1]}: {error}") from error
+
+
+def flatten_run(entry: RunEntry) -> tuple[object, ...]:
+    """The values of `INSERT_RUN`."""
+    result = entry.result
+    return (
+        result.run,
+        entry.job,
+        entry.round,
+        entry.ended_at,
+        result.domain,
+        result.uuid,
+        result.outcome.value,
+        result.preset,
+        result.consistency,
+        result.point,
+        float(result.away_seconds),
+        result.bytes_read,
+        result.bytes_written,
+        float(result.duration_seconds),
+        json.dumps(list(result.warnings)),
+        result.error,
+        result.hint,
+        int(result.exit_code),
+    )
+
+
+def build_run(row: Any) -> RunEntry:
+    """A row of `SELECT_RUNS` as a value. Raises: BadRow."""
+    try:
+        return RunEntry(
+            job=row[1],
+            round=row[2],
+            ended_at=datetime.fromisoformat(row[3]).astimezone(UTC),
+            result=RunResult(
+                run=row[0],
+                domain=row[4],
+                uuid=row[5],
+                outcome=Outcome(row[6]),
+                preset=row[7],
+                consistency=row[8],
+                point=row[9],
+                away_seconds=row[10],
+                bytes_read=row[11],
+                bytes_written=row[12],
+                duration_seconds=row[13],
+                warnings=tuple(str(warning) for warning in json.loads(row[14])),
+                error=row[15],
+                hint=row[16],
+                exit_code=row[17],
+            ),
+        )
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadRow(f"run {row[0]}: {error}") from error

@@ -1,0 +1,98 @@
+"""What the pipeline asks of a destination: stage a point, fill it, publish it or discard it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
+from xenbackup.storage.copying import BandwidthLimit
+from xenbackup.storage.points import PointListing, VerifyReport
+from xenbackup.system.block_device import BlockDevice
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopiedDisk:
+    """A stored disk with what its copy cost, in bytes."""
+
+    stored: StoredDisk
+    bytes_read: int
+    bytes_written: int
+
+
+class StagedPoint(Protocol):
+    """A recovery point under construction: invisible until published."""
+
+    def add_disk(
+        self,
+        vdev: str,
+        source: BlockDevice,
+        *,
+        size_bytes: int,
+        source_name: str,
+        on_progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], str] | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> CopiedDisk: ...
+
+    def add_memory(
+        self,
+        image: Path,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], str] | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> StoredMemory: ...
+
+    def write_domain(self, text: str) -> None: ...
+
+    def publish(self, manifest: Manifest) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class Destination(Protocol):
+    """Where recovery points live. `holds_memory` says whether a memory image fits in at all."""
+
+    name: str
+    holds_memory: bool
+
+    def open(self) -> None: ...
+
+    def stage_point(self, domain_name: str, identity: str, point_id: str) -> StagedPoint: ...
+
+    def discard_partial(self, point_id: str) -> bool:
+        """Remove what an unfinished point left; True when there was something."""
+
+    def has_point(self, point_id: str) -> bool: ...
+
+
+class PointStore(Destination, Protocol):
+    """A destination as verifying, restoring and pruning see it: points found, read and removed."""
+
+    def scan(self) -> PointListing:
+        """Points, damaged ones and leftovers. Raises: DestinationMissing, DestinationFailed."""
+
+    def read_manifest(self, point_id: str) -> Manifest:
+        """Raises: PointNotFound, PointDamaged."""
+
+    def read_domain(self, point_id: str) -> str:
+        """Text of `domain.json`, held to its digest. Raises: PointNotFound, PointDamaged."""
+
+    def open_disk(self, point_id: str, vdev: str) -> BlockDevice:
+        """A stored disk, for reading; the caller closes it. Raises: PointNotFound, PointDamaged."""
+
+    def memory_path(self, point_id: str) -> Path:
+        """Where the memory image lies. Raises: PointNotFound, PointDamaged."""
+
+    def verify_point(
+        self,
+        point_id: str,
+        on_progress: Callable[[int, int], None] | None = None,
+        *,
+        cancelled: Callable[[], str] | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> VerifyReport:
+        """Read all of a point again. Raises: PointNotFound, CopyCancelled, DestinationFailed."""

@@ -1,0 +1,344 @@
+"""The shelf: folders of domains and in them of points, staged hidden, published by a rename.
+
+    web/                          one domain's folder, and beside it `web~8f21c3aa` for a namesake
+      .owner.json                 whose folder it is: the domain's identity
+      20261122T023000Z-k3f9qa/    a point: it exists when its manifest does
+      .partial-RUN/               being made, or left by a run that was killed
+      .deleting-RUN/              being removed
+
+Nothing inside a shelf is reached through a symbolic link, and every name is a plain one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from blake3 import blake3
+
+from xenbackup.errors import DestinationFailed, PointDamaged, PointNotFound, XenbackupError
+from xenbackup.model.names import decode_folder_name, encode_folder_name, is_run_id
+from xenbackup.model.point import Manifest, PointSummary
+from xenbackup.storage.manifest import MANIFEST_FILE, MANIFEST_LIMIT_BYTES, decode_manifest
+from xenbackup.storage.points import DamagedPoint, PointListing
+from xenbackup.system.folder import Entry, EntryKind, Folder
+
+PARTIAL_PREFIX = ".partial-"
+DELETING_PREFIX = ".deleting-"
+NEW_PREFIX = ".new-"
+OWNER_FILE = ".owner.json"
+PINNED_FILE = ".pinned"
+
+_OWNER_LIMIT_BYTES = 4096
+_UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HIDDEN_PREFIXES = (PARTIAL_PREFIX, DELETING_PREFIX)
+
+
+class Shelf:
+    """Domain folders and their points below one open folder; `name` is the destination's."""
+
+    def __init__(self, root: Folder, name: str) -> None:
+        self.root = root
+        self.name = name
+
+    # Domain folders
+
+    def open_domain(self, domain: str, identity: str, *, point: str) -> Folder:
+        """The domain's own folder, made if it is missing; `point` names what is made meanwhile.
+
+        A folder of that name that belongs to another identity is left alone: this one's name gets
+        a `~` with the first letters of its uuid.
+
+        Raises: DestinationFailed.
+        """
+        for folder in _candidate_names(domain, identity):
+            entry = self.root.find(folder)
+            if entry is None:
+                self._make_domain(folder, domain, identity, point)
+            elif entry.kind is not EntryKind.FOLDER:
+                continue
+            opened = self.root.open_folder(folder)
+            if self._read_owner(opened, identity, domain) == identity:
+                return opened
+            opened.close()
+        raise DestinationFailed(
+            f"Every folder name for domain {domain!r} in {self.root.path} is taken by others.",
+            hint="look into the `.owner.json` of those folders, and move away what is foreign",
+        )
+
+    def _make_domain(self, folder: str, domain: str, identity: str, point: str) -> None:
+        """Whole or not at all: made beside, with its owner inside, and renamed into place."""
+        temporary = NEW_PREFIX + point
+        self.root.remove_tree(temporary)
+        self.root.make_folder(temporary)
+        with self.root.open_folder(temporary) as made:
+            made.write_file(OWNER_FILE, _encode_owner(domain, identity))
+        self.root.rename(temporary, folder)
+        self.root.sync()
+
+    def _read_owner(self, folder: Folder, identity: str, domain: str) -> str:
+        """Identity that a folder belongs to; one that says nothing is judged by its points."""
+        if folder.find(OWNER_FILE) is not None:
+            return _decode_owner(folder.read_file(OWNER_FILE, limit_bytes=_OWNER_LIMIT_BYTES))
+        owners = set()
+        for entry in folder.list_entries():
+            if is_run_id(entry.name):
+                try:
+                    owners.add(self._load(folder, entry.name).identity)
+                except PointDamaged:
+                    owners.add("")
+        if owners <= {identity}:
+            folder.replace_file(OWNER_FILE, _encode_owner(domain, identity))
+            return identity
+        return ""
+
+    # Points
+
+    def stage(self, domain: str, identity: str, point: str) -> tuple[Folder, Folder]:
+        """The domain's folder and a fresh hidden one inside for the point; the caller closes both.
+
+        What an earlier attempt at the same point left is removed first.
+
+        Raises: DestinationFailed, also when the point is already there.
+        """
+        if not is_run_id(point):
+            raise DestinationFailed(f"{point!r} is no id of a point.")
+        folder = self.open_domain(domain, identity, point=point)
+        try:
+            if folder.find(point) is not None:
+                raise DestinationFailed(f"Point {point} is already in {folder.path}.")
+            folder.remove_tree(PARTIAL_PREFIX + point)
+            folder.make_folder(PARTIAL_PREFIX + point)
+            return folder, folder.open_folder(PARTIAL_PREFIX + point)
+        except BaseException:
+            folder.close()
+            raise
+
+    def has(self, point: str) -> bool:
+        """The point is here and its manifest good; its name is made durable before we say so."""
+        for folder in self._find(point):
+            try:
+                self._load(folder, point)
+            except PointDamaged:
+                continue
+            # The rename may have been the last act of a process that was killed before its sync.
+            folder.sync()
+            return True
+        return False
+
+    @contextmanager
+    def open(self, point: str) -> Iterator[tuple[Folder, Manifest]]:
+        """The point's folder with its manifest.
+
+        Raises: PointNotFound; PointDamaged when the manifest cannot be used.
+        """
+        for folder in self._find(point):
+            manifest = self._load(folder, point)
+            with folder.open_folder(point) as opened:
+                yield opened, manifest
+            return
+        raise PointNotFound(
+            f"Destination {self.name} holds no recovery point {point}.",
+            hint="`xenbackup points` lists them all",
+        )
+
+    @contextmanager
+    def open_unread(self, point: str) -> Iterator[tuple[Folder, Folder]]:
+        """The domain's folder and the point's, whatever its manifest is worth.
+
+        Raises: PointNotFound, DestinationFailed.
+        """
+        for folder in self._find(point):
+            with folder.open_folder(point) as opened:
+                yield folder, opened
+            return
+        raise PointNotFound(
+            f"Destination {self.name} holds no recovery point {point}.",
+            hint="`xenbackup points` lists them all",
+        )
+
+    def load_manifest(self, folder: Folder, point: str) -> Manifest:
+        """The manifest in an open point folder. Raises: PointDamaged."""
+        source = f"the manifest of point {point}"
+        try:
+            content = folder.read_file(MANIFEST_FILE, limit_bytes=MANIFEST_LIMIT_BYTES)
+        except DestinationFailed as error:
+            raise PointDamaged(error.message, hint=error.hint) from error
+        manifest = decode_manifest(content, source=source)
+        if manifest.point != point:
+            raise PointDamaged(f"Cannot use {source}: it describes point {manifest.point}.")
+        return manifest
+
+    def _load(self, folder: Folder, point: str) -> Manifest:
+        try:
+            opened = folder.open_folder(point)
+        except DestinationFailed as error:
+            raise PointDamaged(error.message, hint=error.hint) from error
+        with opened:
+            return self.load_manifest(opened, point)
+
+    def _find(self, point: str) -> Iterator[Folder]:
+        """Open the domain folders that hold an entry of this name, one after the other."""
+        if not is_run_id(point):
+            return
+        yield from self._find_entries(point)
+
+    def _find_entries(self, name: str) -> Iterator[Folder]:
+        for entry in self._list_domains():
+            with self.root.open_folder(entry.name) as folder:
+                if folder.find(name) is not None:
+                    yield folder
+
+    def _list_domains(self) -> Iterator[Entry]:
+        for entry in self.root.list_entries():
+            if entry.kind is EntryKind.FOLDER and not entry.name.startswith("."):
+                yield entry
+
+    def delete(self, point: str) -> bool:
+        """Remove a point: first out of sight, then from the disk. False when it is not here.
+
+        Raises: DestinationFailed.
+        """
+        found = False
+        for folder in self._find(point):
+            folder.remove_tree(DELETING_PREFIX + point)
+            folder.rename(point, DELETING_PREFIX + point)
+            folder.sync()
+            folder.remove_tree(DELETING_PREFIX + point)
+            folder.sync()
+            found = True
+        return found
+
+    def discard(self, point: str) -> bool:
+        """Remove what making or removing the point left half done; True when there was something.
+
+        Raises: DestinationFailed.
+        """
+        if not is_run_id(point):
+            return False
+        found = self.root.find(NEW_PREFIX + point) is not None
+        self.root.remove_tree(NEW_PREFIX + point)
+        for prefix in _HIDDEN_PREFIXES:
+            for folder in self._find_entries(prefix + point):
+                folder.remove_tree(prefix + point)
+                folder.sync()
+                found = True
+        return found
+
+    def scan(self) -> PointListing:
+        """Everything on the shelf; a damaged point is listed as such and stops nothing.
+
+        Raises: DestinationFailed when the shelf itself cannot be read.
+        """
+        points: list[PointSummary] = []
+        damaged: list[DamagedPoint] = []
+        unreadable: list[str] = []
+        leftovers = [
+            entry.name for entry in self.root.list_entries() if entry.name.startswith(NEW_PREFIX)
+        ]
+        for domain in self._list_domains():
+            try:
+                with self.root.open_folder(domain.name) as folder:
+                    for entry in folder.list_entries():
+                        if entry.name.startswith(_HIDDEN_PREFIXES):
+                            leftovers.append(f"{domain.name}/{entry.name}")
+                        elif is_run_id(entry.name):
+                            self._scan_point(folder, domain.name, entry.name, points, damaged)
+            except XenbackupError as error:
+                unreadable.append(f"{domain.name}: {error.message}")
+        points.sort(key=lambda summary: (summary.created_at, summary.point))
+        return PointListing(
+            points=tuple(points),
+            damaged=tuple(damaged),
+            leftovers=tuple(leftovers),
+            unreadable=tuple(unreadable),
+        )
+
+    def _scan_point(
+        self,
+        folder: Folder,
+        domain: str,
+        point: str,
+        points: list[PointSummary],
+        damaged: list[DamagedPoint],
+    ) -> None:
+        try:
+            manifest = self._load(folder, point)
+            with folder.open_folder(point) as opened:
+                points.append(self.summarise(manifest, opened))
+        except (PointDamaged, DestinationFailed) as error:
+            damaged.append(
+                DamagedPoint(
+                    point=point,
+                    destination=self.name,
+                    domain=_decode_quietly(domain),
+                    reason=error.message,
+                )
+            )
+
+    def summarise(self, manifest: Manifest, folder: Folder) -> PointSummary:
+        """One line of a list: sizes as the manifest says, and as the disk has it."""
+        entries = folder.list_entries()
+        memory_bytes = manifest.memory.size_bytes if manifest.memory else 0
+        return PointSummary(
+            point=manifest.point,
+            destination=self.name,
+            domain=manifest.domain,
+            identity=manifest.identity,
+            job=manifest.job,
+            consistency=manifest.consistency,
+            created_at=manifest.created_at,
+            size_bytes=sum(disk.size_bytes for disk in manifest.disks) + memory_bytes,
+            stored_bytes=sum(entry.allocated_bytes for entry in entries),
+            has_memory=manifest.memory is not None,
+            pinned=any(entry.name == PINNED_FILE for entry in entries),
+        )
+
+    def pin(self, point: str) -> None:
+        """Keep the point from being pruned; a second pin changes nothing. Raises: PointNotFound."""
+        with self.open_unread(point) as (_, folder):
+            if folder.find(PINNED_FILE) is None:
+                folder.write_file(PINNED_FILE, b"")
+                folder.sync()
+
+    def unpin(self, point: str) -> None:
+        """Let the point be pruned again. Raises: PointNotFound."""
+        with self.open_unread(point) as (_, folder):
+            folder.remove_file(PINNED_FILE)
+            folder.sync()
+
+
+def _candidate_names(domain: str, identity: str) -> Iterator[str]:
+    base = encode_folder_name(domain)
+    yield base
+    mark = identity.lower()
+    if _UUID_PATTERN.fullmatch(mark) is None:
+        mark = blake3(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    mark = mark.replace("-", "")
+    for length in (8, 16, 32):
+        yield f"{base}~{mark[:length]}"
+
+
+def _decode_quietly(folder: str) -> str:
+    """The domain behind a folder's name; a foreign name that is none of ours stands for itself."""
+    try:
+        return decode_folder_name(folder)
+    except UnicodeError:
+        return folder
+
+
+def _encode_owner(domain: str, identity: str) -> bytes:
+    document = {"schema": 1, "domain": domain, "identity": identity}
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _decode_owner(content: bytes) -> str:
+    """The identity in an owner file; "" for a file that is not one: then the folder is nobody's."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    identity = document.get("identity") if isinstance(document, dict) else None
+    return identity if isinstance(identity, str) else ""

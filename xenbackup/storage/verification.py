@@ -1,0 +1,213 @@
+"""Verification: every byte of a point read again, past the page cache, and held to its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from blake3 import blake3
+
+from xenbackup.errors import CopyCancelled, CopyFailed, PointDamaged, XenbackupError
+from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
+from xenbackup.storage.bandwidth import BandwidthLimit
+from xenbackup.storage.copying import BLOCK_SIZE_BYTES, Cancelled, CopyProgress, hash_blocks
+from xenbackup.storage.manifest import DOMAIN_FILE, MANIFEST_FILE
+from xenbackup.storage.points import VerifyFinding, VerifyReport
+from xenbackup.storage.shelf import PINNED_FILE
+from xenbackup.system.block_device import BlockDevice, BlockFile
+from xenbackup.system.folder import Folder
+
+_SPANS_LIMIT = 100
+_DOMAIN_LIMIT_BYTES = 64 << 20
+
+
+class PointVerifier:
+    """Reads one point whole. `open_disk` opens what a stored disk lies in.
+
+    A finding ends the file, not the verification: all of a point's damage is named at once.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        manifest: Manifest,
+        open_disk: Callable[[StoredDisk], BlockDevice],
+        *,
+        disks_in_folder: bool,
+        on_progress: CopyProgress | None = None,
+        cancelled: Cancelled | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._open_disk = open_disk
+        self._disks_in_folder = disks_in_folder
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._limit = limit
+        self._bytes_done = 0
+        memory_bytes = manifest.memory.size_bytes if manifest.memory else 0
+        self._bytes_total = sum(disk.size_bytes for disk in manifest.disks) + memory_bytes
+
+    def verify(self) -> VerifyReport:
+        """The report. Raises: CopyCancelled; DestinationFailed when the folder cannot be read."""
+        findings = [*self._verify_names(), *self._verify_domain()]
+        for disk in self._manifest.disks:
+            findings += self._verify_disk(disk)
+        if self._manifest.memory is not None:
+            findings += self._verify_memory(self._manifest.memory)
+        return VerifyReport(
+            point=self._manifest.point,
+            bytes_checked=self._bytes_done,
+            findings=tuple(findings),
+        )
+
+    def _verify_names(self) -> Iterator[VerifyFinding]:
+        expected = {MANIFEST_FILE, DOMAIN_FILE, PINNED_FILE}
+        if self._manifest.memory is not None:
+            expected.add(self._manifest.memory.file)
+        if self._disks_in_folder:
+            expected |= {disk.file for disk in self._manifest.disks}
+        for entry in self._folder.list_entries():
+            if entry.name not in expected:
+                yield VerifyFinding(file=entry.name, message="is there and not in the manifest")
+
+    def _verify_domain(self) -> Iterator[VerifyFinding]:
+        try:
+            read_checked_domain(self._folder, self._manifest)
+        except PointDamaged as error:
+            yield VerifyFinding(file=DOMAIN_FILE, message=error.message)
+
+    def _verify_disk(self, disk: StoredDisk) -> Iterator[VerifyFinding]:
+        try:
+            device = self._open_disk(disk)
+        except XenbackupError as error:
+            yield VerifyFinding(file=disk.file, message=error.message)
+            return
+        try:
+            yield from self._verify_device(
+                device,
+                file=disk.file,
+                size_bytes=disk.size_bytes,
+                digest=disk.digest,
+                block_size_bytes=disk.block_size_bytes,
+                block_digests=disk.block_digests,
+            )
+        finally:
+            device.close()
+
+    def _verify_memory(self, memory: StoredMemory) -> Iterator[VerifyFinding]:
+        try:
+            device = open_stored_file(self._folder, memory.file)
+        except XenbackupError as error:
+            yield VerifyFinding(file=memory.file, message=error.message)
+            return
+        try:
+            yield from self._verify_device(
+                device,
+                file=memory.file,
+                size_bytes=memory.size_bytes,
+                digest=memory.digest,
+                block_size_bytes=BLOCK_SIZE_BYTES,
+                block_digests=(),
+            )
+        finally:
+            device.close()
+
+    def _verify_device(
+        self,
+        device: BlockDevice,
+        *,
+        file: str,
+        size_bytes: int,
+        digest: str,
+        block_size_bytes: int,
+        block_digests: tuple[str, ...],
+    ) -> Iterator[VerifyFinding]:
+        found_bytes = device.size_bytes
+        if found_bytes != size_bytes:
+            yield VerifyFinding(
+                file=file, message=f"has {found_bytes} bytes, its manifest says {size_bytes}"
+            )
+            return
+        before = self._bytes_done
+
+        def report(done: int, _total: int) -> None:
+            self._bytes_done = before + done
+            if self._on_progress is not None:
+                self._on_progress(self._bytes_done, self._bytes_total)
+
+        try:
+            result = hash_blocks(
+                device,
+                size_bytes=size_bytes,
+                block_size_bytes=block_size_bytes,
+                on_progress=report,
+                cancelled=self._cancelled,
+                limit=self._limit,
+            )
+        except CopyCancelled:
+            raise
+        except CopyFailed as error:
+            yield VerifyFinding(file=file, message=error.message)
+            return
+        if block_digests:
+            yield from _compare_blocks(
+                file, size_bytes, block_size_bytes, block_digests, result.block_digests
+            )
+        if result.digest != digest and result.block_digests == block_digests:
+            yield VerifyFinding(file=file, message="its whole differs from its digest")
+        elif result.digest != digest and not block_digests:
+            yield VerifyFinding(file=file, message="differs from its digest")
+
+
+def read_checked_domain(folder: Folder, manifest: Manifest) -> bytes:
+    """Content of `domain.json`. Raises: PointDamaged when it is not what the manifest says."""
+    if not manifest.domain_digest:
+        return b""
+    try:
+        content = folder.read_file(DOMAIN_FILE, limit_bytes=_DOMAIN_LIMIT_BYTES)
+    except XenbackupError as error:
+        raise PointDamaged(error.message, hint=error.hint) from error
+    if blake3(content).hexdigest() != manifest.domain_digest:
+        raise PointDamaged(f"{folder.path / DOMAIN_FILE} differs from its digest.")
+    return content
+
+
+def open_stored_file(folder: Folder, name: str) -> BlockFile:
+    """A file of a point, for reading. Raises: as the folder does, CopyFailed."""
+    return BlockFile(folder.open_file(name), str(folder.path / name))
+
+
+def _compare_blocks(
+    file: str,
+    size_bytes: int,
+    block_size_bytes: int,
+    expected: tuple[str, ...],
+    found: tuple[str, ...],
+) -> Iterator[VerifyFinding]:
+    spans = _find_spans(expected, found)
+    for first, last in islice(spans, _SPANS_LIMIT):
+        offset = first * block_size_bytes
+        length = min(last * block_size_bytes, size_bytes) - offset
+        yield VerifyFinding(
+            file=file,
+            message=f"differs from its digests in {length} bytes at byte {offset}",
+            offset_bytes=offset,
+            length_bytes=length,
+        )
+    if (more := sum(1 for _ in spans)) > 0:
+        yield VerifyFinding(file=file, message=f"differs in {more} more places")
+
+
+def _find_spans(expected: tuple[str, ...], found: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Neighbouring blocks that differ, as (first, one past the last)."""
+    begin = -1
+    for index, (want, have) in enumerate(zip(expected, found, strict=True)):
+        if want != have and begin < 0:
+            begin = index
+        elif want == have and begin >= 0:
+            yield begin, index
+            begin = -1
+    if begin >= 0:
+        yield begin, len(expected)

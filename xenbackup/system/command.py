@@ -1,0 +1,338 @@
+"""Commands of the host's tools, run through `sh` (whose only importer this is) and watched here.
+
+`sh` starts the child; its own reading, waiting and timeouts are not used: it would keep all output
+in memory, end only the direct child, and wait for grandchildren that hold a pipe. So the child gets
+our pipes, its exit is seen on its own, and what a daemon left behind still holds is not waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from xenbackup.errors import CommandFailed
+from xenbackup.model.command import Command, CommandResult
+from xenbackup.system.output import FileFollower, OutputCollector
+
+SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+RUN_MARK: Final = "XENBACKUP_RUN"
+DEFAULT_GRACE_SECONDS: Final = 10.0
+LATE_FACTOR: Final = 10
+SYSTEMD_FOLDER: Final = Path("/run/systemd/system")
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+_DRAIN_SECONDS = 1.0
+_READ_BYTES = 1 << 16
+_PRIVATE_UMASK = 0o077
+
+# sh runs Python between fork and exec: two starts at once could fork each other's half-open pipes.
+_START_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Child:
+    """A started process: its pid leads a session and a process group of its own."""
+
+    pid: int
+    process: Any
+    exit_descriptor: int | None
+
+    def has_ended(self) -> bool:
+        alive, _ = self.process.is_alive()
+        return not alive
+
+    def group_has_ended(self) -> bool:
+        """Neither it nor a child of its that stayed in its group is left."""
+        return self.has_ended() and not _signal_group(self, 0)
+
+
+class SystemCommands:
+    """Runs commands on this machine; one deadline each, nothing inherited, output bounded."""
+
+    def __init__(
+        self,
+        *,
+        search_path: str = SEARCH_PATH,
+        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        systemd_folder: Path = SYSTEMD_FOLDER,
+    ) -> None:
+        self._search_path = search_path
+        self._grace_seconds = grace_seconds
+        self._systemd_folder = systemd_folder
+
+    def run(self, command: Command) -> CommandResult:
+        """Run to the end or past the deadline; a non-zero exit code is a result, not an error.
+
+        Raises: CommandFailed when the tool is not installed or cannot be started.
+        """
+        argv = self._complete_argv(command)
+        began = time.monotonic()
+        with contextlib.ExitStack() as resources:
+            streams = _Streams(command, resources)
+            child = self._start(argv, command, streams, resources)
+            timed_out = self._await_end(child, command, streams, began)
+            exit_code = child.process.wait() if child.has_ended() else -signal.SIGKILL
+            streams.finish()
+        result = CommandResult(
+            argv=command.argv,
+            exit_code=exit_code,
+            stdout=streams.stdout.text(),
+            stderr=streams.stderr.text(),
+            duration_seconds=time.monotonic() - began,
+            timed_out=timed_out,
+        )
+        _log_result(command, result)
+        streams.raise_callback_error()
+        return result
+
+    def _complete_argv(self, command: Command) -> tuple[str, ...]:
+        program = self._locate(command.argv[0])
+        if not command.own_unit or not self._systemd_folder.is_dir():
+            return (program, *command.argv[1:])
+        settings = [f"--setenv={key}={value}" for key, value in self._environment(command).items()]
+        return (
+            self._locate("systemd-run"),
+            *("--wait", "--collect", "--quiet", "--pipe"),
+            f"--unit={command.own_unit}",
+            # The monitor that xl leaves behind must outlive the unit's main process.
+            "--property=KillMode=process",
+            *settings,
+            "--",
+            program,
+            *command.argv[1:],
+        )
+
+    def _locate(self, program: str) -> str:
+        found = shutil.which(program, path=self._search_path)
+        if found is None:
+            raise CommandFailed(
+                f"The tool {program} is not installed (searched {self._search_path}).",
+                hint=f"install the package that holds {program}",
+            )
+        return found
+
+    def _environment(self, command: Command) -> dict[str, str]:
+        environment = {"PATH": self._search_path, "LC_ALL": "C", "LANGUAGE": ""}
+        if command.run_id:
+            environment[RUN_MARK] = command.run_id
+        return environment
+
+    def _start(
+        self,
+        argv: tuple[str, ...],
+        command: Command,
+        streams: _Streams,
+        resources: contextlib.ExitStack,
+    ) -> _Child:
+        import sh  # noqa: PLC0415 - 15 MB that verbs without a command need not pay
+
+        logging.getLogger("sh").setLevel(logging.WARNING)
+        with _START_LOCK, streams.child_ends() as (stdin, stdout, stderr):
+            try:
+                running = sh.Command(argv[0])(
+                    *argv[1:],
+                    _in=stdin,
+                    _out=stdout,
+                    _err=stderr,
+                    _tty_in=False,
+                    _tty_out=False,
+                    _new_session=True,
+                    _bg=True,
+                    _bg_exc=False,
+                    _no_pipe=True,
+                    _close_fds=True,
+                    _env=self._environment(command),
+                    _preexec_fn=_prepare_child,
+                )
+            except (sh.CommandNotFound, sh.ForkException, OSError, UnicodeError) as error:
+                reason = str(error).strip().splitlines()
+                raise CommandFailed(
+                    f"Cannot start {argv[0]}: {reason[-1] if reason else 'no reason given'}."
+                ) from error
+        descriptor = _open_exit_descriptor(running.pid)
+        if descriptor is not None:
+            resources.callback(os.close, descriptor)
+        return _Child(pid=running.pid, process=running.process, exit_descriptor=descriptor)
+
+    def _await_end(self, child: _Child, command: Command, streams: _Streams, began: float) -> bool:
+        """Read until the child ends; past the deadline end its group. True when it was late."""
+        if streams.pump_until(child.has_ended, child, began + command.timeout_seconds):
+            return False
+        grace = self._grace_seconds * (LATE_FACTOR if command.kill_late else 1)
+        self._stop_unit(command)
+        _signal_group(child, signal.SIGTERM)
+        if not streams.pump_until(child.group_has_ended, child, time.monotonic() + grace):
+            _signal_group(child, signal.SIGKILL)
+            # A process that the kernel holds (a hung NFS server) outlives even that: not waited
+            # for longer, it is left to end when it can.
+            streams.pump_until(child.has_ended, child, time.monotonic() + self._grace_seconds)
+        return True
+
+    def _stop_unit(self, command: Command) -> None:
+        """End the command inside its own unit: ending systemd-run alone would leave it running."""
+        if command.own_unit and self._systemd_folder.is_dir():
+            stop = ("systemctl", "stop", f"{command.own_unit.removesuffix('.service')}.service")
+            # Without systemctl the group is ended all the same.
+            with contextlib.suppress(CommandFailed):
+                self.run(Command(argv=stop, timeout_seconds=6 * self._grace_seconds))
+
+
+class _Streams:
+    """Both output streams of one child: where the child writes, and what was read of it."""
+
+    def __init__(self, command: Command, resources: contextlib.ExitStack) -> None:
+        self._callback_error: Exception | None = None
+        self._on_line = command.on_stderr_line
+        self._resources = resources
+        self._write_ends: list[int] = []
+        resources.callback(self._close_write_ends)
+        self._follower: FileFollower | None = None
+        self._open: dict[int, OutputCollector] = {}
+        self.stdout = OutputCollector()
+        self.stderr = OutputCollector(on_line=self._deliver if command.on_stderr_line else None)
+        self._stdout_write = self._open_pipe(self.stdout)
+        self._stderr_write = (
+            self._open_pipe(self.stderr)
+            if command.stderr_path is None
+            else self._open_file(command.stderr_path)
+        )
+
+    @contextlib.contextmanager
+    def child_ends(self) -> Iterator[tuple[BinaryIO, int, int]]:
+        """The child's stdin, stdout and stderr; our copies are closed afterwards."""
+        with Path(os.devnull).open("rb") as stdin:
+            try:
+                yield stdin, self._stdout_write, self._stderr_write
+            finally:
+                self._close_write_ends()
+
+    def _close_write_ends(self) -> None:
+        while self._write_ends:
+            os.close(self._write_ends.pop())
+
+    def pump_until(self, ended: Callable[[], bool], child: _Child, deadline: float) -> bool:
+        """Read output until it has ended (True) or the deadline has passed (False)."""
+        while True:
+            if ended():
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            # Readable for good once the child has ended: of no use while its group is awaited.
+            descriptor = None if child.has_ended() else child.exit_descriptor
+            self._pump(descriptor, min(remaining, _POLL_SECONDS))
+
+    def finish(self) -> None:
+        """Read what is there already; what a surviving grandchild may write yet is not awaited."""
+        limit = time.monotonic() + _DRAIN_SECONDS
+        while self._open and time.monotonic() < limit and self._pump(None, 0):
+            pass
+        if self._follower is not None:
+            self._follower.read_news()
+        self.stdout.finish()
+        self.stderr.finish()
+
+    def raise_callback_error(self) -> None:
+        """An error of `on_stderr_line` ends no command; it is raised when the command has ended."""
+        if self._callback_error is not None:
+            raise self._callback_error
+
+    def _pump(self, exit_descriptor: int | None, timeout_seconds: float) -> bool:
+        """Read once from whatever is ready; False when nothing was."""
+        poll = select.poll()
+        for descriptor in self._open:
+            poll.register(descriptor, select.POLLIN)
+        if exit_descriptor is not None:
+            poll.register(exit_descriptor, select.POLLIN)
+        elif timeout_seconds:
+            timeout_seconds = min(timeout_seconds, _POLL_SECONDS / 10)
+        ready = [found for found, _ in poll.poll(timeout_seconds * 1000)]
+        for descriptor in ready:
+            collector = self._open.get(descriptor)
+            if collector is None:
+                continue
+            content = os.read(descriptor, _READ_BYTES)
+            if content:
+                collector.add(content)
+            else:
+                del self._open[descriptor]
+        if self._follower is not None:
+            self._follower.read_news()
+        return bool(ready)
+
+    def _open_pipe(self, collector: OutputCollector) -> int:
+        read_end, write_end = os.pipe()
+        self._resources.callback(os.close, read_end)
+        self._write_ends.append(write_end)
+        self._open[read_end] = collector
+        return write_end
+
+    def _open_file(self, path: Path) -> int:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o600)
+            self._write_ends.append(descriptor)
+            self._follower = FileFollower(path, self.stderr)
+        except OSError as error:
+            raise CommandFailed(
+                f"Cannot open {path} for the messages of a command: {error.strerror}."
+            ) from error
+        self._resources.callback(self._follower.close)
+        return descriptor
+
+    def _deliver(self, line: str) -> None:
+        if self._on_line is None or self._callback_error is not None:
+            return
+        try:
+            self._on_line(line)
+        except Exception as error:  # noqa: BLE001 - kept, and raised when the command has ended
+            self._callback_error = error
+
+
+def _prepare_child() -> None:
+    """In the child, before exec: guest memory must never be written world-readable."""
+    os.umask(_PRIVATE_UMASK)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _open_exit_descriptor(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where that is unknown."""
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None
+
+
+def _signal_group(child: _Child, number: int) -> bool:
+    """Send to every process of the child's group; False when there is none."""
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _log_result(command: Command, result: CommandResult) -> None:
+    # The standard logger, because structlog costs 18 MB; its pipeline takes the fields over.
+    _LOG.debug(
+        "command-ended",
+        extra={
+            "argv": list(command.argv),
+            "exit_code": result.exit_code,
+            "duration_seconds": round(result.duration_seconds, 3),
+            "timed_out": result.timed_out,
+            "error": "" if result.succeeded else result.last_error_line,
+        },
+    )
