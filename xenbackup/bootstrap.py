@@ -11,6 +11,7 @@ from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import open_toolstack
 from xenbackup.errors import UsageError
 from xenbackup.model.job import Configuration, DestinationKind
+from xenbackup.model.names import encode_folder_name
 from xenbackup.operations.house import House
 from xenbackup.records.catalog import Catalog
 from xenbackup.storage.destination import PointStore
@@ -20,6 +21,8 @@ from xenbackup.system import durable
 
 DEFAULT_CONFIGURATION = "/etc/xenbackup/config.toml"
 CATALOG_FILE = "catalog.sqlite"
+VOLUMES_FOLDER = "volumes"
+"""What destinations of kind `volume` keep of their points beside the disks."""
 
 
 def open_host(simulated: Path | None) -> Host:
@@ -77,5 +80,6 @@ def build_destination(host: Host, lvm: Lvm, configuration: Configuration, name: 
         known = ", ".join(found.name for found in configuration.destinations) or "none"
         raise UsageError(f"There is no destination {name!r}.", hint=f"configured: {known}")
     if spec.kind is DestinationKind.VOLUME:
-        return VolumeDestination(host, lvm, spec)
+        folder = host.place(configuration.state_path) / VOLUMES_FOLDER
+        return VolumeDestination(host, lvm, spec, folder / encode_folder_name(spec.name))
     return ImagesDestination(host.place(spec.path), spec.name)

@@ -66,6 +66,7 @@ def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
     if invocation.json:
         invocation.output.emit(shape_round(result))
     else:
+        invocation.output.say()
         invocation.output.say(reports.report_round(result, invocation.page))
         reports.tell_troubles(result, invocation.output, invocation.margin)
     return int(result.exit_code)
@@ -114,5 +115,8 @@ def _choose_watcher(invocation: Invocation, house: House) -> RunWatcher:
     if invocation.json:
         return ProgramWatcher(invocation.output)
     return PersonWatcher(
-        invocation.output, house.host.monotonic_seconds, draws=invocation.person_on_stderr
+        invocation.output,
+        invocation.margin,
+        house.host.monotonic_seconds,
+        draws=invocation.person_on_stderr,
     )

@@ -12,6 +12,7 @@ import click
 
 from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import SCHEMA
+from xenbackup.cli.text import Colour
 from xenbackup.errors import ConfigurationError, ExitCode, XenbackupError
 
 
@@ -67,9 +68,13 @@ def _tell(invocation: Invocation, message: str, hint: str, exit_code: ExitCode) 
     if invocation.json:
         invocation.output.emit(describe_error(message, hint, exit_code))
     else:
-        invocation.output.remark(f"Error: {message}")
+        page = invocation.margin
+        first, *others = message.splitlines() or [""]
+        invocation.output.remark(page.note(first, mark="Error:", colour=Colour.RED))
+        for line in others:
+            invocation.output.remark(page.note(line))
         if hint:
-            invocation.output.remark(f"Hint: {hint}")
+            invocation.output.remark(page.note(hint, mark="Hint:"))
     return int(exit_code)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xenbackup.cli.output import Output
-from xenbackup.cli.page import Page, open_page
+from xenbackup.cli.page import UNWRAPPED, Page, open_page
 from xenbackup.cli.text import Colour
 from xenbackup.model.printable import show_text
 
@@ -43,8 +43,9 @@ class Invocation:
 
     @property
     def margin(self) -> Page:
-        """What remarks on stderr are laid out on."""
-        return open_page(sys.stderr)
+        """What remarks on stderr are laid out on: wrapped for a terminal, whole lines for a log."""
+        page = open_page(sys.stderr)
+        return page if sys.stderr.isatty() else replace(page, width=UNWRAPPED)
 
     def open_host(self) -> Host:
         """The host that is meant. Raises: UsageError."""

@@ -23,6 +23,9 @@ from xenbackup.cli.text import (
     wrap_text,
 )
 
+UNWRAPPED = 1 << 20
+"""A width at which nothing is wrapped."""
+
 _GOOD = ("ok", "healed", "good", "restored")
 _BAD = ("failed", "damaged", "left over")
 

@@ -51,17 +51,23 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
     if found.summary.pinned:
         fields.append(("pinned", "yes: it is never pruned"))
     rows = [
-        (disk.vdev, format_size(disk.size_bytes), disk.digest[:_DIGEST_LETTERS], disk.source)
+        (
+            disk.vdev,
+            disk.file,
+            format_size(disk.size_bytes),
+            disk.digest[:_DIGEST_LETTERS],
+            disk.source,
+        )
         for disk in manifest.disks
     ]
     if manifest.memory is not None:
         memory = manifest.memory
         shown = memory.digest[:_DIGEST_LETTERS]
-        rows.append(("memory", format_size(memory.size_bytes), shown, memory.file))
+        rows.append(("-", memory.file, format_size(memory.size_bytes), shown, "memory"))
     parts = [
         page.fields(fields),
         "",
-        page.table(("DISK", "SIZE", "BLAKE3", "CAME FROM"), rows, "lr"),
+        page.table(("DISK", "FILE", "SIZE", "BLAKE3", "CAME FROM"), rows, "llr"),
         "",
         *_tell_restore(manifest, place, page),
     ]
@@ -129,7 +135,10 @@ def _tell_restore(manifest: Manifest, place: _Place, page: Page) -> list[str]:
     lines += ["", page.heading("With dd alone, while the guest is off")]
     for disk in manifest.disks:
         target = show_text(disk.source) or f"/dev/VOLUME-OF-{disk.vdev}"
-        lines.append(f"  dd if={show_text(place.disks[disk.vdev])} of={target} bs=4M conv=fsync")
+        lines += [
+            f"  dd if={show_text(place.disks[disk.vdev])} \\",
+            f"     of={target} bs=4M conv=fsync",
+        ]
     if manifest.memory is not None:
         lines.append(f"  xl restore {show_text(place.memory)}")
         lines.append(

@@ -37,7 +37,9 @@ def recover(invocation: Invocation) -> int:
     watcher = (
         SilentWatcher()
         if invocation.json
-        else PersonWatcher(invocation.output, house.host.monotonic_seconds, draws=False)
+        else PersonWatcher(
+            invocation.output, invocation.margin, house.host.monotonic_seconds, draws=False
+        )
     )
     with StopRequest(_NO_STOPPING):
         recovered = recover_runs(house, watcher)

@@ -24,7 +24,7 @@ def report_plan(plan: Plan, page: Page) -> str:
                 found.preset,
                 found.consistency.value,
                 ", ".join(disk.vdev for disk in found.disks),
-                format_size(found.bytes_to_read),
+                _foretell_reading(found),
                 found.destination.name,
             )
             for found in plan.domains
@@ -49,6 +49,12 @@ def report_plan(plan: Plan, page: Page) -> str:
             )
         )
     return "\n".join([*parts, *([""] if parts and notes else []), *notes])
+
+
+def _foretell_reading(plan: DomainPlan) -> str:
+    """Disks are read whole; a memory image is at most as large as it is reckoned."""
+    size = format_size(plan.bytes_to_read)
+    return f"up to {size}" if plan.memory_image_bytes else size
 
 
 def _list_notes(plan: DomainPlan, page: Page) -> list[str]:

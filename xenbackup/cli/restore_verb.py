@@ -94,6 +94,7 @@ def restore(  # noqa: PLR0917 - click hands over every option by its name
     if invocation.json:
         invocation.output.emit(shape_restore(result))
     else:
+        invocation.output.say()
         invocation.output.say(report_restore(result, invocation.page))
         for message in result.warnings:
             invocation.warn(message)
@@ -135,7 +136,7 @@ class PersonRestoreWatcher:
 
     def act_began(self, what: str) -> None:
         self._clear()
-        self._output.remark(f"{show_text(what)} …" if self._bar is None else show_text(what))
+        self._output.remark(show_text(what))
 
     def amount_done(self, what: str, done: int, total: int) -> None:
         if self._bar is None:

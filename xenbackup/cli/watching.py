@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 from xenbackup.cli.output import Output
+from xenbackup.cli.page import Page
 from xenbackup.cli.progress import ProgressBar
 from xenbackup.cli.shapes import shape_run
-from xenbackup.cli.text import format_duration
+from xenbackup.cli.text import Colour, format_duration
 from xenbackup.model.job import StepName
 from xenbackup.model.printable import show_text
 from xenbackup.model.run import RunResult
@@ -24,8 +25,11 @@ class PersonWatcher:
     `clock` is the host's: what steps took is measured where the guest's absence is.
     """
 
-    def __init__(self, output: Output, clock: Callable[[], float], *, draws: bool) -> None:
+    def __init__(
+        self, output: Output, page: Page, clock: Callable[[], float], *, draws: bool
+    ) -> None:
         self._output = output
+        self._page = page
         self._clock = clock
         self._bar = ProgressBar(sys.stderr, time.monotonic) if draws else None
         self._shown = ""
@@ -42,7 +46,7 @@ class PersonWatcher:
 
     def step_done(self, run_id: str, step: StepName) -> None:
         took = format_duration(self._clock() - self._since)
-        self._tell(f"{self._name(run_id)}: {step.value}, {took}")
+        self._tell(self._name(run_id), f"{step.value}, {took}")
 
     def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
         if self._bar is None:
@@ -54,11 +58,11 @@ class PersonWatcher:
         self._bar.update(done, total)
 
     def rescue_began(self, run_id: str, reason: str) -> None:
-        self._tell(f"{self._name(run_id)}: undoing, the guest first. {reason}")
+        self._tell(self._name(run_id), f"being undone, the guest first. {show_text(reason)}")
 
     def warned(self, run_id: str, message: str) -> None:
         """Told again under the result, where it is not overlooked."""
-        self._tell(f"Warning: {message}")
+        self._tell("Warning", show_text(message), Colour.YELLOW)
 
     def run_ended(self, result: RunResult) -> None:
         self._clear()
@@ -67,9 +71,9 @@ class PersonWatcher:
     def _name(self, run_id: str) -> str:
         return self._domains.get(run_id, run_id)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, mark: str, text: str, colour: Colour | None = None) -> None:
         self._clear()
-        self._output.remark(text)
+        self._output.remark(self._page.note(text, mark=f"{mark}:", colour=colour))
 
     def _clear(self) -> None:
         self._shown = ""

@@ -177,13 +177,17 @@ class _Round:
     def _open_context(self, run_id: str, plan: DomainPlan) -> RunContext:
         """Baseline, journal and destination of a run: nothing of the guest is touched yet.
 
-        Raises: Locked when an earlier run of the domain was left unfinished; DestinationMissing.
+        Raises: Locked when an earlier run of the domain was left unfinished; DestinationMissing;
+        StateFailed when the spool has no room for the memory image.
         """
         house = self.house
         refuse_unfinished(house, plan.domain.name)
         destination = house.open_destination(plan.destination.name)
         destination.open()
-        Spool(house.host.place(house.configuration.spool_path)).open()
+        spool = Spool(house.host.place(house.configuration.spool_path))
+        spool.open()
+        if plan.memory_image_bytes:
+            spool.check_room(plan.memory_image_bytes)
         durable.make_private_folder(house.journals_folder)
         boot_id = house.host.boot_id()
         exists = plan.domain.exists

@@ -279,7 +279,8 @@ def _see_healthy(context: RestoreContext, domain: Domain, result: CommandResult)
             name=context.plan.domain,
         ),
         connections=(),
-        monitor_alive=True,
+        # xend watches the guests of xm; each guest of xl has a process of its own.
+        monitor_alive=house.toolstack.name == "xl",
         paused_by_administrator=False,
     )
     deadline = house.host.monotonic_seconds() + HEALTH_DEADLINE_SECONDS

@@ -18,6 +18,7 @@ from xenbackup.model.record import RunRecord
 from xenbackup.records.journal import Journal
 from xenbackup.storage.copying import BandwidthLimit
 from xenbackup.storage.destination import Destination
+from xenbackup.storage.spool import Spool
 
 
 @dataclass(kw_only=True)
@@ -55,6 +56,11 @@ class RunContext:
     def memory_image(self) -> Path:
         """The image in the spool, as a real path of this process."""
         return self.host.place(self.record.start.memory_image_path)
+
+    @property
+    def spool(self) -> Spool:
+        """The folder that the memory image lies in."""
+        return Spool(self.memory_image.parent)
 
     @property
     def restore_unit(self) -> str:

@@ -6,7 +6,6 @@ believes the host's own state, never an exit code alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from xenbackup.model import entries as e
 from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import Domain, HealthFinding
 from xenbackup.pipeline.context import RunContext
-from xenbackup.system import durable
 
 FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
@@ -104,14 +102,12 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
 
 
 def verify_image(context: RunContext) -> MemoryImage:
-    """fsync the memory image and read its records to the END.
+    """Make the memory image private and durable, and read its records to the END.
 
-    Raises: SaveFailed when it is not whole, or is of another domain.
+    Raises: StateFailed; SaveFailed when it is not whole, or is of another domain.
     """
     path = context.memory_image
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    durable.sync_folder(path.parent)
+    context.spool.secure_image(context.run_id)
     found = inspect_memory_image(path)
     if not found.complete:
         raise SaveFailed(f"The memory image {path} is not whole: {found.reason}.")

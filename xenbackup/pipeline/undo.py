@@ -282,7 +282,6 @@ def discard_partial_point(context: RunContext) -> bool:
 
 def discard_memory_image(context: RunContext) -> None:
     """Remove the run's files from the spool: the guest is back, or the image is stale."""
-    for path in context.memory_image.parent.glob(f"{context.run_id}.*"):
-        path.unlink(missing_ok=True)
+    context.spool.remove(context.run_id)
     if context.record.save_begun and not context.record.image_discarded:
         context.journal.write(e.ImageDiscarded())

@@ -5,6 +5,7 @@
       20261122T023000Z-k3f9qa/    a point: it exists when its manifest does
       .partial-RUN/               being made, or left by a run that was killed
       .deleting-RUN/              being removed
+      .overwritten-RUN/           its volumes are being written over, or were in vain
 
 Nothing inside a shelf is reached through a symbolic link, and every name is a plain one.
 """
@@ -27,6 +28,7 @@ from xenbackup.system.folder import Entry, EntryKind, Folder
 
 PARTIAL_PREFIX = ".partial-"
 DELETING_PREFIX = ".deleting-"
+OVERWRITTEN_PREFIX = ".overwritten-"
 NEW_PREFIX = ".new-"
 OWNER_FILE = ".owner.json"
 PINNED_FILE = ".pinned"
@@ -37,11 +39,15 @@ _HIDDEN_PREFIXES = (PARTIAL_PREFIX, DELETING_PREFIX)
 
 
 class Shelf:
-    """Domain folders and their points below one open folder; `name` is the destination's."""
+    """Domain folders and their points below one open folder; `name` is the destination's.
 
-    def __init__(self, root: Folder, name: str) -> None:
+    `disks_inside` is False where the disks of points lie in volumes instead of the folders.
+    """
+
+    def __init__(self, root: Folder, name: str, *, disks_inside: bool = True) -> None:
         self.root = root
         self.name = name
+        self.disks_inside = disks_inside
 
     # Domain folders
 
@@ -201,15 +207,28 @@ class Shelf:
 
         Raises: DestinationFailed.
         """
+        if not is_run_id(point):
+            return False
         found = False
-        for folder in self._find(point):
-            folder.remove_tree(DELETING_PREFIX + point)
-            folder.rename(point, DELETING_PREFIX + point)
-            folder.sync()
-            folder.remove_tree(DELETING_PREFIX + point)
-            folder.sync()
-            found = True
+        for name in (point, OVERWRITTEN_PREFIX + point):
+            for folder in self._find_entries(name):
+                folder.remove_tree(DELETING_PREFIX + point)
+                folder.rename(name, DELETING_PREFIX + point)
+                folder.sync()
+                folder.remove_tree(DELETING_PREFIX + point)
+                folder.sync()
+                found = True
         return found
+
+    def mark_overwritten(self, point: str) -> None:
+        """Take a point out of sight for good, durably, before its volumes are written over.
+
+        Raises: DestinationFailed.
+        """
+        for folder in self._find(point):
+            folder.remove_tree(OVERWRITTEN_PREFIX + point)
+            folder.rename(point, OVERWRITTEN_PREFIX + point)
+            folder.sync()
 
     def discard(self, point: str) -> bool:
         """Remove what making or removing the point left half done; True when there was something.
@@ -244,6 +263,8 @@ class Shelf:
                     for entry in folder.list_entries():
                         if entry.name.startswith(_HIDDEN_PREFIXES):
                             leftovers.append(f"{domain.name}/{entry.name}")
+                        elif entry.name.startswith(OVERWRITTEN_PREFIX):
+                            damaged.append(self._describe_overwritten(domain.name, entry.name))
                         elif is_run_id(entry.name):
                             self._scan_point(folder, domain.name, entry.name, points, damaged)
             except XenbackupError as error:
@@ -254,6 +275,14 @@ class Shelf:
             damaged=tuple(damaged),
             leftovers=tuple(leftovers),
             unreadable=tuple(unreadable),
+        )
+
+    def _describe_overwritten(self, domain: str, name: str) -> DamagedPoint:
+        return DamagedPoint(
+            point=name.removeprefix(OVERWRITTEN_PREFIX),
+            destination=self.name,
+            domain=_decode_quietly(domain),
+            reason="Its volumes were being written over by a run that did not end well.",
         )
 
     def _scan_point(
@@ -282,6 +311,8 @@ class Shelf:
         """One line of a list: sizes as the manifest says, and as the disk has it."""
         entries = folder.list_entries()
         memory_bytes = manifest.memory.size_bytes if manifest.memory else 0
+        disk_bytes = sum(disk.size_bytes for disk in manifest.disks)
+        inside_bytes = sum(entry.allocated_bytes for entry in entries)
         return PointSummary(
             point=manifest.point,
             destination=self.name,
@@ -290,8 +321,8 @@ class Shelf:
             job=manifest.job,
             consistency=manifest.consistency,
             created_at=manifest.created_at,
-            size_bytes=sum(disk.size_bytes for disk in manifest.disks) + memory_bytes,
-            stored_bytes=sum(entry.allocated_bytes for entry in entries),
+            size_bytes=disk_bytes + memory_bytes,
+            stored_bytes=inside_bytes + (0 if self.disks_inside else disk_bytes),
             has_memory=manifest.memory is not None,
             pinned=any(entry.name == PINNED_FILE for entry in entries),
         )

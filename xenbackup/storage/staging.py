@@ -139,7 +139,7 @@ class StagedImages:
         descriptor = self._folder.create_file(name)
         path = str(self._folder.path / name)
         # The device owns the descriptor from here on.
-        target = _DestinationFile(BlockFile(descriptor, path, writable=True))
+        target = TranslatedTarget(BlockFile(descriptor, path, writable=True))
         try:
             with translate_errors(DestinationFailed, f"size {path} to {size_bytes} bytes"):
                 os.ftruncate(descriptor, size_bytes)
@@ -206,26 +206,26 @@ class StagedImages:
         self._home.close()
 
 
-class _DestinationFile:
-    """A file of the destination: what goes wrong in writing it is the destination's failure."""
+class TranslatedTarget:
+    """A device of the destination: what goes wrong in writing it is the destination's failure."""
 
-    def __init__(self, file: BlockFile) -> None:
-        self._file = file
+    def __init__(self, device: BlockDevice) -> None:
+        self._device = device
 
     @property
     def path(self) -> str:
-        return self._file.path
+        return self._device.path
 
     @property
     def size_bytes(self) -> int:
-        return self._file.size_bytes
+        return self._device.size_bytes
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        return self._file.read_into(offset, buffer)
+        return self._device.read_into(offset, buffer)
 
     def write_at(self, offset: int, content: memoryview) -> None:
         try:
-            self._file.write_at(offset, content)
+            self._device.write_at(offset, content)
         except CopyFailed as error:
             raise DestinationFailed(
                 error.message,
@@ -234,12 +234,12 @@ class _DestinationFile:
 
     def flush(self) -> None:
         try:
-            self._file.flush()
+            self._device.flush()
         except CopyFailed as error:
             raise DestinationFailed(error.message, hint=error.hint) from error
 
     def close(self) -> None:
-        self._file.close()
+        self._device.close()
 
 
 def check_vdev(vdev: str) -> str:

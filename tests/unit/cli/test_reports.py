@@ -69,9 +69,9 @@ def test_plan_is_a_table_with_what_is_left_out_below() -> None:
         idle_patterns=("mial*",),
     )
     assert [
-        "DOMAIN  PRESET      CONSISTENCY  DISKS        TO READ  DESTINATION",
-        "------  ----------  -----------  ----------  --------  -----------",
-        "web     checkpoint  memory       xvda, xvdb  21.0 GiB  local",
+        "DOMAIN  PRESET      CONSISTENCY  DISKS              TO READ  DESTINATION",
+        "------  ----------  -----------  ----------  --------------  -----------",
+        "web     checkpoint  memory       xvda, xvdb  up to 21.0 GiB  local",
         "",
         "web: disk xvdz is left out: the drive is empty.",
         "Refused: fw will not be backed up: it has no disk.",

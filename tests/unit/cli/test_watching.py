@@ -7,6 +7,7 @@ import json
 import pytest
 
 from xenbackup.cli.output import Output
+from xenbackup.cli.page import Page
 from xenbackup.cli.watching import PROGRESS_SECONDS, PersonWatcher, ProgramWatcher
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome, RunResult
@@ -88,7 +89,7 @@ def test_events_have_the_promised_shapes(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_person_reads_steps_with_their_time_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    watcher = PersonWatcher(Output(), clock, draws=False)
+    watcher = PersonWatcher(Output(), Page(), clock, draws=False)
     watcher.run_began(RUN, "web", (StepName.SAVE,))
     watcher.step_began(RUN, StepName.SAVE)
     clock.seconds += 65
@@ -99,14 +100,14 @@ def test_person_reads_steps_with_their_time_on_stderr(capsys: pytest.CaptureFixt
     assert "" == captured.out
     assert [
         "web: save, 1 min 05 s",
-        "web: undoing, the guest first. It broke.",
+        "web: being undone, the guest first. It broke.",
     ] == captured.err.splitlines()
 
 
 def test_name_with_control_characters_cannot_forge_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    watcher = PersonWatcher(Output(), Clock(), draws=False)
+    watcher = PersonWatcher(Output(), Page(), Clock(), draws=False)
     watcher.run_began(RUN, "web\nroot: ok\x1b[2J", (StepName.SAVE,))
     watcher.step_began(RUN, StepName.SAVE)
     watcher.step_done(RUN, StepName.SAVE)

@@ -13,6 +13,7 @@ from xenbackup.cli.demo.building import (
     job_path,
 )
 from xenbackup.cli.demo.telling import NotAsTold, Teller
+from xenbackup.cli.history import list_history
 from xenbackup.cli.invocation import Invocation
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.dom0.simulated.oracle import read_oracle
@@ -157,6 +158,8 @@ class _Story:
             self._set_writing(BUSY_GUEST, *calm)
             path.unlink()
         say.check("the run fails and says why", code == ExitCode.FAILED)
+        say.tell("What it did, and how it took it back, as its journal has it:")
+        say.xenbackup("show", list_history(self._house, 1)[-1].run)
         listing = list_points(self._house)
         say.check(
             "no point was added, and nothing of a half-made one is left",
@@ -165,7 +168,7 @@ class _Story:
 
     def _close(self) -> None:
         say = self._teller
-        say.tool(self._host, "lvs")
+        say.tool(self._host, "lvs", "--options", "lv_name,lv_size,lv_attr,origin", "xenvols")
         self._check_clean()
         say.tool(self._host, "xl", "list")
         self._check_all_run()

@@ -45,7 +45,8 @@ class Teller:
         """A tool of the simulated host, shown with what it prints."""
         self._show_command(" ".join(argv))
         result = host.run(Command(argv=argv, timeout_seconds=_TOOL_TIMEOUT_SECONDS))
-        self._say(result.stdout.rstrip("\n"))
+        if result.stdout:
+            self._say(result.stdout.rstrip("\n"))
         self.check(f"`{' '.join(argv)}` succeeds", result.succeeded, aloud=False)
         return result.stdout
 

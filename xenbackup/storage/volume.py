@@ -1,0 +1,366 @@
+"""Destination `volume`: each disk copied into a logical volume that was prepared for it.
+
+The volumes hold the disks, nothing else; manifest, domain configuration and memory image of each
+point lie in a folder of the state, on a shelf like that of the destination `images`. A volume holds
+one point: before its first byte is written over, the point that it held is taken off the shelf,
+durably, so that a half-written volume is never called good. Which volume serves which disk, and
+what refuses one, is told in `slots.py`.
+
+Only grains that differ are written, and only as many bytes as the disk has: the rest of a larger
+volume keeps what it held.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from xenbackup.dom0.host import Host
+from xenbackup.dom0.lvm import Lvm
+from xenbackup.errors import (
+    CopyCancelled,
+    CopyFailed,
+    DestinationFailed,
+    DestinationMissing,
+    PointDamaged,
+)
+from xenbackup.model.job import DestinationKind, DestinationSpec
+from xenbackup.model.point import Manifest, PointSummary, StoredDisk
+from xenbackup.model.volume import LogicalVolume
+from xenbackup.storage.bandwidth import BandwidthLimit
+from xenbackup.storage.copying import Cancelled, CopyProgress, write_differences
+from xenbackup.storage.destination import CopiedDisk
+from xenbackup.storage.images import (
+    find_memory_image,
+    find_stored_disk,
+    read_domain_document,
+    report_manifest,
+)
+from xenbackup.storage.points import PointListing, VerifyReport
+from xenbackup.storage.shelf import Shelf
+from xenbackup.storage.slots import SlotRequest, choose_slot, explain_use, is_slot
+from xenbackup.storage.staging import StagedImages, TranslatedTarget, check_vdev
+from xenbackup.storage.verification import PointVerifier
+from xenbackup.system.block_device import BlockDevice
+from xenbackup.system.durable import FileLock, make_private_folder
+from xenbackup.system.folder import Folder
+
+_LOCK_PREFIX = ".slot-"
+
+
+class VolumeDestination:
+    """Recovery points in prepared volumes of the group `spec.path`; their records in `folder`."""
+
+    kind = DestinationKind.VOLUME
+
+    def __init__(self, host: Host, lvm: Lvm, spec: DestinationSpec, folder: Path) -> None:
+        self.name = spec.name
+        self.group = spec.path
+        self.folder = folder
+        self.holds_memory = True
+        self._host = host
+        self._lvm = lvm
+        self._root: Folder | None = None
+
+    def initialise(self) -> str:
+        """Make the folder of its records; returns the group's uuid. Volumes are marked by hand.
+
+        Raises: DestinationMissing when there is no such group; StateFailed.
+        """
+        uuid = self._find_group()
+        make_private_folder(self.folder)
+        return uuid
+
+    def open(self) -> None:
+        """Look for the group. Raises: DestinationMissing, DestinationFailed, StateFailed."""
+        self._find_group()
+        self.close()
+        make_private_folder(self.folder)
+        self._root = Folder.open(self.folder, DestinationFailed)
+
+    def close(self) -> None:
+        """Let go of the folder of its records."""
+        if self._root is not None:
+            self._root.close()
+        self._root = None
+
+    def _find_group(self) -> str:
+        groups = {group.name: group.uuid for group in self._lvm.list_groups()}
+        if self.group not in groups:
+            known = ", ".join(sorted(groups)) or "none"
+            raise DestinationMissing(
+                f"Destination {self.name}: there is no volume group {self.group!r}.",
+                hint=f"groups of this host: {known}; see `path` of the destination in config.toml",
+            )
+        return groups[self.group]
+
+    @property
+    def _shelf(self) -> Shelf:
+        if self._root is None:
+            self.open()
+        if self._root is None:
+            raise DestinationMissing(f"Destination {self.name} could not be opened.")
+        return Shelf(self._root, self.name, disks_inside=False)
+
+    # Volumes
+
+    def list_slots(self) -> tuple[LogicalVolume, ...]:
+        """All volumes of the group that are marked as destinations. Raises: CommandFailed."""
+        return tuple(volume for volume in self._lvm.list_volumes(self.group) if is_slot(volume))
+
+    def find_slot(self, request: SlotRequest) -> LogicalVolume:
+        """The volume that a disk would be copied into now.
+
+        Raises: DestinationMissing, NotOurs, DestinationFailed with the reason and what to do.
+        """
+        slot = choose_slot(self._lvm.list_volumes(self.group), self.group, request)
+        if use := explain_use(self._host, slot):
+            raise DestinationFailed(
+                f"{slot.group}/{slot.name} is {use}: nothing is written to it.",
+                hint="unmount it, or shut down the guest that uses it",
+            )
+        return slot
+
+    # Making points
+
+    def stage_point(self, domain_name: str, identity: str, point_id: str) -> StagedVolumes:
+        """Begin a point; volumes are chosen and written as its disks are added.
+
+        Raises: DestinationFailed, DestinationMissing.
+        """
+        return StagedVolumes(self, self._shelf, domain_name, identity, point_id)
+
+    def lock_slot(self, slot: LogicalVolume) -> FileLock:
+        """The lock of a volume, not yet taken: it has one writer."""
+        purpose = f"write {slot.group}/{slot.name}"
+        return FileLock(self.folder / f"{_LOCK_PREFIX}{slot.name}.lock", purpose)
+
+    def open_slot(self, slot: LogicalVolume) -> BlockDevice:
+        """A volume, for writing. Raises: DestinationFailed."""
+        try:
+            return self._host.open_volume(slot.path, writable=True)
+        except CopyFailed as error:
+            raise DestinationFailed(error.message, hint=error.hint) from error
+
+    def check_slot(self, before: LogicalVolume) -> None:
+        """After the last write: the volume is still the one that was chosen.
+
+        Raises: DestinationFailed.
+        """
+        found = [volume for volume in self._lvm.list_volumes(self.group) if is_slot(volume)]
+        kept = (before.uuid, before.name, before.size_bytes)
+        if kept not in [(volume.uuid, volume.name, volume.size_bytes) for volume in found]:
+            raise DestinationFailed(
+                f"{before.group}/{before.name} was replaced, renamed or resized while it was "
+                "written to."
+            )
+
+    def retire_points(self, slot: LogicalVolume) -> None:
+        """Take the points whose disk lies in the volume off the shelf: it will be written over.
+
+        Raises: DestinationFailed when one of them is pinned; then nothing has changed.
+        """
+        held = [
+            summary
+            for summary in self.scan().points
+            if any(disk.file == slot.name for disk in self.read_manifest(summary.point).disks)
+        ]
+        for summary in held:
+            if summary.pinned:
+                raise DestinationFailed(
+                    f"{slot.group}/{slot.name} holds point {summary.point}, which is pinned.",
+                    hint=f"`xenbackup unpin {summary.point}`, or prepare another volume",
+                )
+        for summary in held:
+            self._shelf.mark_overwritten(summary.point)
+
+    def has_point(self, point_id: str) -> bool:
+        """The point is published here, durably, with a manifest that can be read."""
+        return self._shelf.has(point_id)
+
+    def discard_partial(self, point_id: str) -> bool:
+        """Remove what a point left that was not finished; its volumes stay as they are."""
+        return self._shelf.discard(point_id)
+
+    # Reading points
+
+    def scan(self) -> PointListing:
+        """Points, damaged points and leftovers. Raises: DestinationMissing, DestinationFailed."""
+        return self._shelf.scan()
+
+    def list_points(self) -> tuple[PointSummary, ...]:
+        """The good points, by time. Raises: as `scan`."""
+        return self.scan().points
+
+    def read_manifest(self, point_id: str) -> Manifest:
+        """Raises: PointNotFound, PointDamaged."""
+        with self._shelf.open(point_id) as (_, manifest):
+            return manifest
+
+    def read_domain(self, point_id: str) -> str:
+        """Text of `domain.json`, held to its digest. Raises: PointNotFound, PointDamaged."""
+        return read_domain_document(self._shelf, point_id)
+
+    def memory_path(self, point_id: str) -> Path:
+        """Where the memory image lies. Raises: PointNotFound, PointDamaged."""
+        return find_memory_image(self._shelf, point_id)
+
+    def open_disk(self, point_id: str, vdev: str) -> BlockDevice:
+        """A disk of a point, as large as the disk was; the caller closes it.
+
+        Raises: PointNotFound; PointDamaged when its volume is gone or has shrunk; CopyFailed.
+        """
+        with self._shelf.open(point_id) as (_, manifest):
+            return self._open_stored(find_stored_disk(manifest, vdev))
+
+    def _open_stored(self, disk: StoredDisk) -> BlockDevice:
+        for volume in self._lvm.list_volumes(self.group):
+            if volume.name == disk.file and is_slot(volume):
+                if volume.size_bytes < disk.size_bytes:
+                    raise PointDamaged(
+                        f"{self.group}/{disk.file} has {volume.size_bytes} bytes, {disk.vdev} in "
+                        f"it has {disk.size_bytes}."
+                    )
+                return ClippedDevice(self._host.open_volume(volume.path), disk.size_bytes)
+        raise PointDamaged(
+            f"{self.group}/{disk.file}, which holds {disk.vdev}, is gone or not marked any more."
+        )
+
+    def verify_point(
+        self,
+        point_id: str,
+        on_progress: CopyProgress | None = None,
+        *,
+        cancelled: Cancelled | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> VerifyReport:
+        """Read every volume and file of a point again and compare it with the manifest.
+
+        Raises: PointNotFound; CopyCancelled; DestinationFailed when the records cannot be read.
+        """
+        with self._shelf.open_unread(point_id) as (_, folder):
+            try:
+                manifest = self._shelf.load_manifest(folder, point_id)
+            except PointDamaged as error:
+                return report_manifest(point_id, error)
+            return PointVerifier(
+                folder,
+                manifest,
+                self._open_stored,
+                disks_in_folder=False,
+                on_progress=on_progress,
+                cancelled=cancelled,
+                limit=limit,
+            ).verify()
+
+    # Keeping and removing points
+
+    def pin(self, point_id: str) -> None:
+        """Keep the point, and its volumes from being written over. Raises: PointNotFound."""
+        self._shelf.pin(point_id)
+
+    def unpin(self, point_id: str) -> None:
+        """Raises: PointNotFound."""
+        self._shelf.unpin(point_id)
+
+    def delete_point(self, point_id: str) -> bool:
+        """Forget a point; its volumes keep their bytes until the next one. False without one.
+
+        Raises: DestinationFailed.
+        """
+        return self._shelf.delete(point_id)
+
+
+class StagedVolumes(StagedImages):
+    """A point whose disks go into prepared volumes; the volumes stay locked until its end."""
+
+    def __init__(
+        self, destination: VolumeDestination, shelf: Shelf, domain: str, identity: str, point: str
+    ) -> None:
+        super().__init__(
+            shelf,
+            domain=domain,
+            identity=identity,
+            point=point,
+            check_destination=lambda: None,
+        )
+        self._destination = destination
+        self._domain = domain
+        self._held = ExitStack()
+
+    def add_disk(
+        self,
+        vdev: str,
+        source: BlockDevice,
+        *,
+        size_bytes: int,
+        source_name: str,
+        on_progress: CopyProgress | None = None,
+        cancelled: Cancelled | None = None,
+        limit: BandwidthLimit | None = None,
+    ) -> CopiedDisk:
+        """Copy a disk into its volume, writing what differs.
+
+        Raises: CopyFailed when the source cannot be read; CopyCancelled; Locked;
+        DestinationMissing, NotOurs, DestinationFailed when its volume cannot serve or be written.
+        """
+        request = SlotRequest(
+            domain=self._domain,
+            vdev=check_vdev(vdev),
+            size_bytes=size_bytes,
+            sources=(source.path, source_name),
+        )
+        slot = self._destination.find_slot(request)
+        self._held.enter_context(self._destination.lock_slot(slot))
+        target = TranslatedTarget(self._destination.open_slot(slot))
+        try:
+            if cancelled is not None and (reason := cancelled()):
+                raise CopyCancelled(f"The copy of {source.path} was not begun: {reason}.")
+            self._destination.retire_points(slot)
+            result = write_differences(
+                source,
+                target,
+                size_bytes=size_bytes,
+                on_progress=on_progress,
+                cancelled=cancelled,
+                limit=limit,
+            )
+        finally:
+            target.close()
+        self._destination.check_slot(slot)
+        return self._keep_disk(vdev, slot.name, size_bytes, source_name, result)
+
+    def close(self) -> None:
+        """Let go of folders and locks; what is unpublished stays for `discard_partial`."""
+        self._held.close()
+        super().close()
+
+
+class ClippedDevice:
+    """The beginning of a device, for reading: a volume may be larger than the disk in it."""
+
+    def __init__(self, device: BlockDevice, size_bytes: int) -> None:
+        self._device = device
+        self._size_bytes = size_bytes
+
+    @property
+    def path(self) -> str:
+        return self._device.path
+
+    @property
+    def size_bytes(self) -> int:
+        return min(self._size_bytes, self._device.size_bytes)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        found = self._device.read_into(offset, buffer)
+        return max(0, min(found, self._size_bytes - offset))
+
+    def write_at(self, offset: int, content: memoryview) -> None:
+        """Never. Raises: CopyFailed."""
+        raise CopyFailed(f"Cannot write {self.path} at byte {offset}: it is a stored disk.")
+
+    def flush(self) -> None:
+        """Nothing was written."""
+
+    def close(self) -> None:
+        self._device.close()
