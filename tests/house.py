@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,11 @@ def build_host(directory: Path, **options: object) -> SimulatedHost:
     destination.initialise()
     destination.close()
     return host
+
+
+def copy_host(source: Path, target: Path) -> None:
+    """Copy a simulated host with its holes: its volumes are mostly that."""
+    subprocess.run(["cp", "--archive", "--sparse=always", source, target], check=True)
 
 
 _seeds = itertools.count(1)

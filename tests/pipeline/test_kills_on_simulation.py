@@ -7,11 +7,19 @@ place of the journal's write, so that no undo runs. A new house on the same dire
 from __future__ import annotations
 
 from pathlib import Path
-from shutil import copytree
+from shutil import rmtree
 
 import pytest
 
-from tests.house import Watcher, back_up, build_host, build_house, find_wrongs, recover
+from tests.house import (
+    Watcher,
+    back_up,
+    build_host,
+    build_house,
+    copy_host,
+    find_wrongs,
+    recover,
+)
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.system import durable
@@ -67,6 +75,7 @@ def assert_recovers(folder: Path, domain: str, moment: str) -> None:
     assert () == find_unfinished(house), moment
     assert () == recover(house), "a second recovery finds nothing to do"
     assert [] == find_wrongs(house, domain)
+    rmtree(folder)
 
 
 @pytest.mark.parametrize("domain", ["web", "thinny"])
@@ -76,12 +85,12 @@ def test_killed_at_any_boundary_of_any_command(
     pristine: Path, tmp_path: Path, preset: str, domain: str
 ) -> None:
     counter = Executioner()
-    copytree(pristine, tmp_path / "count")
+    copy_host(pristine, tmp_path / "count")
     assert not run_with(tmp_path / "count", preset, counter, domain)
     assert len(counter.moments) > 5
     for at, moment in enumerate(counter.moments):
         folder = tmp_path / f"kill-{at}"
-        copytree(pristine, folder)
+        copy_host(pristine, folder)
         assert run_with(folder, preset, Executioner(at), domain)
         assert_recovers(folder, domain, f"{preset} {at} {moment}")
 
@@ -111,11 +120,11 @@ def test_killed_at_any_journal_line(
             monkeypatch.setattr(durable, "append_durably", append)
 
     counter = Executioner()
-    copytree(pristine, tmp_path / "count")
+    copy_host(pristine, tmp_path / "count")
     assert not run_killed_at(tmp_path / "count", counter)
     for at, line in enumerate(counter.moments):
         folder = tmp_path / f"kill-{at}"
-        copytree(pristine, folder)
+        copy_host(pristine, folder)
         assert run_killed_at(folder, Executioner(at))
         assert_recovers(folder, "web", f"{preset} {place} line {at}: {line}")
 
@@ -124,27 +133,27 @@ def test_killed_at_any_journal_line(
 def test_recovery_itself_killed_at_any_boundary(pristine: Path, tmp_path: Path) -> None:
     """Killed in the middle of the save's destroy, then recovery killed at each of its moments."""
     counter = Executioner()
-    copytree(pristine, tmp_path / "count")
+    copy_host(pristine, tmp_path / "count")
     run_with(tmp_path / "count", "snapshot", counter)
     destroying = [at for at, moment in enumerate(counter.moments) if "destroy" in moment]
     assert destroying
     half_way = tmp_path / "half-way"
-    copytree(pristine, half_way)
+    copy_host(pristine, half_way)
     assert run_with(half_way, "snapshot", Executioner(destroying[0]))
     moments = Executioner()
-    copytree(half_way, tmp_path / "recover-count")
+    copy_host(half_way, tmp_path / "recover-count")
     recover(build_house(SimulatedHost(tmp_path / "recover-count", on_boundary=moments)))
     assert moments.moments
     for at, moment in enumerate(moments.moments):
         folder = tmp_path / f"recover-kill-{at}"
-        copytree(half_way, folder)
+        copy_host(half_way, folder)
         with pytest.raises(Killed):
             recover(build_house(SimulatedHost(folder, on_boundary=Executioner(at))))
         assert_recovers(folder, "web", f"recovery {at} {moment}")
 
 
 def test_ctrl_c_between_steps_undoes_and_says_so(pristine: Path, tmp_path: Path) -> None:
-    copytree(pristine, tmp_path / "host")
+    copy_host(pristine, tmp_path / "host")
     house = build_house(SimulatedHost(tmp_path / "host"))
     asked: list[str] = []
     stops = iter(("save-paused", "snapshot", "unpause", "copy", "remove-snapshot"))

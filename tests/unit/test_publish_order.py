@@ -10,9 +10,12 @@ import pytest
 from tests.unit.points import OTHER_POINT, POINT
 from tests.unit.power import PowerSupply
 from tests.unit.test_images import list_ids, store_point
+from xenbackup.errors import DestinationFailed
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.storage.points import PointListing
+from xenbackup.storage.shelf import Shelf
 from xenbackup.system.durable import replace_file
+from xenbackup.system.folder import Folder
 
 CONTENT = b"data" * 20000 + bytes(200000) + b"end"
 
@@ -133,6 +136,20 @@ def test_removal_never_leaves_half_a_point_in_sight(
         assert () == found.scan().leftovers
         assert [OTHER_POINT] == list_ids(found)
         assert found.verify_point(OTHER_POINT).good
+
+
+def test_point_to_be_written_over_is_out_of_sight_on_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = make_destination(tmp_path)
+    store(destination, tmp_path)
+    supply = PowerSupply()
+    root = Folder.open(destination.folder, DestinationFailed)
+    with root, supply.plugged_in(monkeypatch):
+        Shelf(root, "usb").mark_overwritten(POINT)
+        assert [] == supply.list_unsynced(destination.folder)
+    assert [] == list_ids(destination)
+    assert [POINT] == [damaged.point for damaged in destination.scan().damaged]
 
 
 def test_initialisation_leaves_no_marker_or_a_good_one(

@@ -76,9 +76,8 @@ def _report(
     ]
     notes += [
         page.note(
-            f"the restore {mark.restore} of {show_text(mark.domain)} did not end, and its disks "
-            f"hold neither the old nor the new. `xenbackup restore {mark.point}` with the options "
-            "of then completes it.",
+            f"the restore {mark.restore} of {show_text(mark.domain)} did not end: "
+            f"{mark.condition}.",
             mark="Left over:",
         )
         for mark in restores

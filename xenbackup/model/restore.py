@@ -198,6 +198,19 @@ class RestoreMark:
     phase: RestorePhase
     targets: tuple[MarkedTarget, ...]
 
+    @property
+    def condition(self) -> str:
+        """What it left behind, and what helps, as a clause for a person."""
+        again = f"`xenbackup restore {self.point}` with the options of then completes it"
+        if self.phase is RestorePhase.WRITING:
+            return f"its disks hold neither the old nor the new; {again}"
+        if self.phase is RestorePhase.REBUILDING:
+            return f"its disks are whole, but the guest was not rebuilt in its memory; {again}"
+        return (
+            "its disks are whole, and the guest was about to run: look at `xl list`, unpause it "
+            f"where it is paused; where it is not there, {again}"
+        )
+
 
 class RestoreWatcher(Protocol):
     """Receives the course of a restore. Called from its own thread; must return quickly."""

@@ -49,8 +49,12 @@ class RestoreContext:
         return report
 
     def end_mark(self) -> None:
-        """Everything asked for is done and durable; a second call does nothing."""
+        """Everything asked for is done and durable; a second call does nothing.
+
+        The spool is cleared first: what is left there without a mark belongs to nobody.
+        """
         if not self.mark_ended:
+            self.discard_spooled()
             self.keeper.end()
             self.mark_ended = True
 

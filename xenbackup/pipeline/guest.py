@@ -21,6 +21,7 @@ from xenbackup.pipeline.context import RunContext
 FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
 DEATH_DEADLINE_SECONDS = 180.0
+DEATH_PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.5
 RESTORE_ATTEMPTS = 5
 
@@ -134,15 +135,25 @@ def destroy_saved_guest(context: RunContext) -> None:
 
 
 def wait_until_gone(context: RunContext, result: CommandResult | None = None) -> None:
-    """Wait for the run's UUID to vanish from the hypervisor. Raises: DomainUnhealthy."""
+    """Wait for the run's UUID to vanish from the hypervisor. Raises: DomainUnhealthy.
+
+    A destroy of ours that was killed half-way leaves the domain dying for good: it is asked for
+    again now and then. One that others destroy is only waited for.
+    """
+    ours = context.record.destroy_begun or context.record.restore_begun
     deadline = context.host.monotonic_seconds() + DEATH_DEADLINE_SECONDS
+    ask_again = context.host.monotonic_seconds() + DEATH_PATIENCE_SECONDS
     while (domain := context.toolstack.find_domain(context.plan.domain.uuid)) is not None:
         if context.host.monotonic_seconds() > deadline:
             raise DomainUnhealthy(
-                f"{domain.name} (domain {domain.domid}, {domain.state.letters}) does not vanish "
+                f"{context.plan.domain.name} (domain {domain.domid}, {domain.state.letters}) does "
+                f"not vanish "
                 f"after its destroy{explain(result) if result else ''}.",
                 hint="a device of it may be held open: look at `xl list` and `lsof`",
             )
+        if ours and context.host.monotonic_seconds() > ask_again:
+            result = context.toolstack.destroy(domain.domid, run_id=context.run_id)
+            ask_again = context.host.monotonic_seconds() + DEATH_PATIENCE_SECONDS
         context.host.sleep(POLL_SECONDS)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from blake3 import blake3
@@ -228,6 +228,26 @@ class Shelf:
         for folder in self._find(point):
             folder.remove_tree(OVERWRITTEN_PREFIX + point)
             folder.rename(point, OVERWRITTEN_PREFIX + point)
+            folder.sync()
+
+    def forget_overwritten(self, files: Collection[str]) -> None:
+        """Remove the remains of points that had a disk in one of these volumes: newer ones are
+        whole there. Raises: DestinationFailed.
+        """
+        for entry in self._list_domains():
+            with self.root.open_folder(entry.name) as folder:
+                for remains in folder.list_entries():
+                    if remains.name.startswith(OVERWRITTEN_PREFIX):
+                        self._forget_if_in(folder, remains.name, files)
+
+    def _forget_if_in(self, folder: Folder, name: str, files: Collection[str]) -> None:
+        try:
+            with folder.open_folder(name) as opened:
+                manifest = self.load_manifest(opened, name.removeprefix(OVERWRITTEN_PREFIX))
+        except (PointDamaged, DestinationFailed):
+            return  # nobody can say which volumes it had: it stays, listed as damaged
+        if any(disk.file in files for disk in manifest.disks):
+            folder.remove_tree(name)
             folder.sync()
 
     def discard(self, point: str) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xenbackup.dom0.host import Host
+from xenbackup.dom0.lvm_parsers import is_volume_name
 from xenbackup.errors import DestinationFailed, DestinationMissing, NotOurs
 from xenbackup.model.volume import TAG_DESTINATION, TAG_OURS, LogicalVolume
 
@@ -74,7 +75,7 @@ def choose_slot(
     ]
     found = tagged or named
     if not found:
-        wanted = name if set(name.encode("utf-8", "surrogateescape")) <= _TAG_SAFE else "NAME"
+        wanted = name if is_volume_name(name) else "NAME"
         extra = "" if wanted == name else f" --addtag {tag}"
         raise DestinationMissing(
             f"Group {group} has no prepared volume for {request.vdev} of {request.domain}.",

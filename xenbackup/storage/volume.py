@@ -12,7 +12,8 @@ volume keeps what it held.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from xenbackup.dom0.host import Host
@@ -174,6 +175,10 @@ class VolumeDestination:
         for summary in held:
             self._shelf.mark_overwritten(summary.point)
 
+    def forget_overwritten(self, files: Collection[str]) -> None:
+        """Remove what is left of points that were written over. Raises: DestinationFailed."""
+        self._shelf.forget_overwritten(files)
+
     def has_point(self, point_id: str) -> bool:
         """The point is published here, durably, with a manifest that can be read."""
         return self._shelf.has(point_id)
@@ -329,6 +334,13 @@ class StagedVolumes(StagedImages):
             target.close()
         self._destination.check_slot(slot)
         return self._keep_disk(vdev, slot.name, size_bytes, source_name, result)
+
+    def publish(self, manifest: Manifest) -> None:
+        """As of images; what was left of the points that these volumes held goes then."""
+        super().publish(manifest)
+        # The point is there: remains that cannot be removed are listed as damaged, no more.
+        with suppress(DestinationFailed):
+            self._destination.forget_overwritten({disk.file for disk in manifest.disks})
 
     def close(self) -> None:
         """Let go of folders and locks; what is unpublished stays for `discard_partial`."""

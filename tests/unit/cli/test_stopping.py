@@ -24,13 +24,14 @@ def call_with_signals(
     boundary: str,
     signals: tuple[signal.Signals, ...],
     *words: str,
-    ignored: signal.Signals | None = None,
+    under: tuple[str, ...] = (),
 ) -> Called:
     """Run the call until it stands at the boundary, send the signals, and let it go on."""
     reached_end, reached = os.pipe()
     go, go_end = os.pipe()
     child = subprocess.Popen(
         [
+            *under,
             sys.executable,
             "-m",
             "tests.unit.cli.held_call",
@@ -44,7 +45,6 @@ def call_with_signals(
         stderr=subprocess.PIPE,
         text=True,
         pass_fds=(reached, go),
-        preexec_fn=(lambda: signal.signal(ignored, signal.SIG_IGN)) if ignored else None,
     )
     os.close(reached)
     os.close(go)
@@ -111,7 +111,7 @@ def test_interrupted_run_ends_its_json_with_the_cancelled_result(shell: Shell) -
 
 def test_run_under_nohup_outlives_its_terminal(shell: Shell) -> None:
     called = call_with_signals(
-        shell, "lvcreate:begin", (signal.SIGHUP,), "run", "nightly", ignored=signal.SIGHUP
+        shell, "lvcreate:begin", (signal.SIGHUP,), "run", "nightly", under=("nohup",)
     )
     assert 0 == called.exit_code
 
@@ -119,7 +119,7 @@ def test_run_under_nohup_outlives_its_terminal(shell: Shell) -> None:
 def test_interrupt_where_nothing_was_begun_is_one_line(shell: Shell) -> None:
     called = call_with_signals(shell, "xl-list:begin", (signal.SIGINT,), "plan", "nightly")
     assert (INTERRUPTED, "") == (called.exit_code, called.out)
-    assert "Error: Interrupted: nothing had been begun.\n" == called.err
+    assert "Error: Interrupted: nothing had been begun." == called.err.strip()
 
 
 def test_recovery_goes_on_to_its_end(shell: Shell) -> None:
@@ -130,4 +130,18 @@ def test_recovery_goes_on_to_its_end(shell: Shell) -> None:
     assert 0 == called.exit_code
     assert "recovery goes on to its end" in called.err
     assert "healed" in called.out
+    assert_nothing_is_left(shell)
+
+
+def test_interrupted_restore_says_how_it_is_completed(shell: Shell) -> None:
+    toolstack = open_toolstack(shell.host)
+    (web,) = [domain for domain in toolstack.list_domains() if domain.name == "web"]
+    toolstack.destroy(web.domid)
+    shell.host.sleep(5)
+    called = call_with_signals(shell, "lvs:begin", (signal.SIGINT,), "restore", "web@latest")
+    assert INTERRUPTED == called.exit_code
+    assert "the same restore again completes them" in called.err
+    assert "Traceback" not in called.err
+    again = shell("restore", "web@latest", "--start")
+    assert 0 == again.exit_code, again.err
     assert_nothing_is_left(shell)

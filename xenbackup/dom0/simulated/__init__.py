@@ -11,6 +11,7 @@ from xenbackup.dom0.simulated.building import (
     GuestSpec,
     ThinPoolSpec,
     build_demo_host,
+    copy_host,
     create_host,
 )
 from xenbackup.dom0.simulated.faults import Fault, FaultKind
@@ -25,5 +26,6 @@ __all__ = [
     "SimulatedHost",
     "ThinPoolSpec",
     "build_demo_host",
+    "copy_host",
     "create_host",
 ]

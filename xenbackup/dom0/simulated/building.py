@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,36 @@ def create_host(
                 start_guest(store, kept, guest.name)
     finally:
         store.close()
+
+
+def copy_host(source: Path, target: Path) -> None:
+    """Copy a host that no process uses to `target`, holes as holes; far cheaper than a new one.
+
+    Raises: SimulatorFailed when `source` holds no host or `target` exists.
+    """
+    if not (source / "host").is_dir() or target.exists():
+        raise SimulatorFailed(f"Cannot copy the simulated host {source} to {target}.")
+    shutil.copytree(source, target, copy_function=_copy_sparsely, symlinks=True)
+
+
+def _copy_sparsely(source: str, target: str) -> None:
+    with Path(source).open("rb") as old, Path(target).open("wb") as new:
+        size_bytes = os.fstat(old.fileno()).st_size
+        os.ftruncate(new.fileno(), size_bytes)
+        end = 0
+        while True:
+            try:
+                begin = os.lseek(old.fileno(), end, os.SEEK_DATA)
+            except OSError:  # nothing but a hole up to the end
+                break
+            end = os.lseek(old.fileno(), begin, os.SEEK_HOLE)
+            os.lseek(new.fileno(), begin, os.SEEK_SET)
+            while begin < end:
+                done = os.sendfile(new.fileno(), old.fileno(), begin, end - begin)
+                if done == 0:
+                    break
+                begin += done
+    shutil.copystat(source, target)
 
 
 def start_guest(store: Store, kept: dict[str, ExceptionStore], name: str) -> None:

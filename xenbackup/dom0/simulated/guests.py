@@ -111,7 +111,7 @@ def boot_guest(ram: Ram, disks: list[GuestDisk]) -> list[str]:
         ram.epochs.append(record.epoch if record else 0)
         if record is not None:
             complaints += _check_ring(ram, index, disk, "boot")
-    ram.step = 1
+    ram.step = 1 if disks else 0
     return complaints
 
 
@@ -152,7 +152,7 @@ def run_guest(
                     complaints += _check_disks(ram, disks)
                 ram.counter += 1
             else:
-                _take_step(ram, disks)
+                complaints += _take_step(ram, disks, repeating=repeating)
             ram.step = (ram.step + 1) % steps
             domain.next_step_ns += step_ns
             domain.cpu_ns += step_ns // 4
@@ -162,7 +162,8 @@ def run_guest(
     return complaints
 
 
-def _take_step(ram: Ram, disks: list[GuestDisk]) -> None:
+def _take_step(ram: Ram, disks: list[GuestDisk], *, repeating: bool) -> list[str]:
+    complaints: list[str] = []
     index, act = divmod(ram.step - 1, _STEPS_PER_DISK)
     disk, counter = disks[index], ram.counter
     if act == 0:
@@ -172,10 +173,14 @@ def _take_step(ram: Ram, disks: list[GuestDisk]) -> None:
     elif act == 1:
         _write_scratch(ram, disk)
     else:
+        # Looked at once more before it is overwritten: what was lost in mid-round would not show.
+        if not repeating:
+            complaints = _check_record(ram, index, disk, "running")
         record = Record(key=ram.key, disk=index, counter=counter, epoch=ram.epoch)
         disk.write(RECORD_OFFSET, encode_record(record))
         ram.written[index] = counter
         ram.epochs[index] = ram.epoch
+    return complaints
 
 
 def _write_scratch(ram: Ram, disk: GuestDisk) -> None:

@@ -191,10 +191,7 @@ def format_size(size_bytes: int, unit: str = "", *, suffix: bool = True) -> str:
 def _as_json(kind: str, wanted: Sequence[str], rows: list[list[str]]) -> str:
     lines = [
         "                  {"
-        + ", ".join(
-            f'"{field}":{json.dumps(value, ensure_ascii=False)}'
-            for field, value in zip(wanted, row, strict=True)
-        )
+        + ", ".join(f'"{field}":{_quote(value)}' for field, value in zip(wanted, row, strict=True))
         + "}"
         for row in rows
     ]
@@ -203,6 +200,12 @@ def _as_json(kind: str, wanted: Sequence[str], rows: list[list[str]]) -> str:
         '  {\n      "report": [\n          {\n'
         f'              "{kind}": [\n{body}              ]\n          }}\n      ]\n  }}\n'
     )
+
+
+def _quote(value: str) -> str:
+    if '"' in value or "\\" in value:
+        return json.dumps(value, ensure_ascii=False)
+    return f'"{value}"'
 
 
 def _as_table(options: Options, wanted: Sequence[str], rows: list[list[str]]) -> str:

@@ -83,10 +83,11 @@ def _add_vbd(tree: dict[str, str], domain: Domain, vbd: Vbd) -> None:
 
 
 def _put(tree: dict[str, str], path: str, value: str) -> None:
-    parts = path.strip("/").split("/")
-    for count in range(1, len(parts)):
-        tree.setdefault("/" + "/".join(parts[:count]), "")
     tree[path] = value
+    parent = path.rpartition("/")[0]
+    while parent and parent not in tree:
+        tree[parent] = ""
+        parent = parent.rpartition("/")[0]
 
 
 def _parse(session: Session, tool: str, words: list[str], short: str) -> tuple[set[str], list[str]]:

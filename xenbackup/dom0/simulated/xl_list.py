@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
@@ -47,8 +48,9 @@ def run_list(session: Session, words: list[str]) -> int:
             raise ToolFailed(1, f"Error: Domain '{options.rest[0]}' does not exist.\n")
         chosen = [found]
     if options.has("-l", "--long"):
-        objects = [_long_form(session.state, domain) for domain in chosen]
-        session.out(print_json([item for item in objects if item is not None]) + "\n\n")
+        texts = [_long_form(session.state, domain) for domain in chosen]
+        body = ",\n".join("    " + text for text in texts if text)
+        session.out(f"[\n{body}\n]\n\n")
         return 0
     verbose = options.has("-v", "--verbose")
     extra = "   UUID                            Reason-Code\tSecurity Label" if verbose else ""
@@ -82,30 +84,59 @@ def _columns(name: str, domid: int, memory_mib: int, vcpus: int) -> str:
     return f"{name:<40} {domid:5} {memory_mib:5} {vcpus:5}     "
 
 
-def _long_form(state: HostState, domain: Domain | None) -> object:
+def _long_form(state: HostState, domain: Domain | None) -> str:
+    """One element of `xl list -l`; "" for a domain that libxl has no configuration of."""
     if domain is None:
         kib = state.dom0_memory_mib * 1024
         schedule = {"sched": "credit2", "weight": 256, "cap": 0}
         build = {"max_memkb": kib, "target_memkb": kib - 1, "sched_params": schedule}
         nothing: dict[str, object] = {"type.pv": {}, "arch_arm": {}, "arch_x86": {}}
         creation = {"type": "pv", "name": "Domain-0"}
-        return {"domid": 0, "config": {"c_info": creation, "b_info": {**build, **nothing}}}
+        config = {"c_info": creation, "b_info": {**build, **nothing}}
+        return print_json({"domid": 0, "config": config}, 4)
     if domain.dying or not domain.built:
-        return None  # libxl keeps a configuration only of what it has finished building
-    return {"domid": domain.domid, "config": current_configuration(domain)}
+        return ""  # libxl keeps a configuration only of what it has finished building
+    return f'{{\n        "domid": {domain.domid},\n        "config": {_render(domain)}\n    }}'
+
+
+def _render(domain: Domain) -> str:
+    return _render_again(
+        domain.configuration_json,
+        (domain.name, domain.uuid, domain.memory_mib, domain.maximum_memory_mib),
+        (domain.weight, domain.cap, domain.vcpus),
+    )
+
+
+@lru_cache(maxsize=64)
+def _render_again(
+    configuration_json: str, named: tuple[str, str, int, int], scheduled: tuple[int, int, int]
+) -> str:
+    return print_json(_bring_up_to_date(configuration_json, named, scheduled), 8)
 
 
 def current_configuration(domain: Domain) -> dict[str, object]:
     """The domain's configuration as libxl would retrieve it now."""
-    configuration: dict[str, object] = json.loads(domain.configuration_json)
+    return _bring_up_to_date(
+        domain.configuration_json,
+        (domain.name, domain.uuid, domain.memory_mib, domain.maximum_memory_mib),
+        (domain.weight, domain.cap, domain.vcpus),
+    )
+
+
+def _bring_up_to_date(
+    configuration_json: str, named: tuple[str, str, int, int], scheduled: tuple[int, int, int]
+) -> dict[str, object]:
+    name, uuid, memory_mib, maximum_mib = named
+    weight, cap, vcpus = scheduled
+    configuration: dict[str, object] = json.loads(configuration_json)
     creation, build = configuration["c_info"], configuration["b_info"]
     if isinstance(creation, dict):
-        creation["name"], creation["uuid"] = domain.name, domain.uuid
+        creation["name"], creation["uuid"] = name, uuid
     if isinstance(build, dict):
-        build["target_memkb"] = domain.memory_mib * 1024
-        build["max_memkb"] = max(domain.maximum_memory_mib, domain.memory_mib) * 1024
-        build["sched_params"] = {"sched": "credit2", "weight": domain.weight, "cap": domain.cap}
-        build["avail_vcpus"] = list(range(domain.vcpus))
+        build["target_memkb"] = memory_mib * 1024
+        build["max_memkb"] = max(maximum_mib, memory_mib) * 1024
+        build["sched_params"] = {"sched": "credit2", "weight": weight, "cap": cap}
+        build["avail_vcpus"] = list(range(vcpus))
     return configuration
 
 
