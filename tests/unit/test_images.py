@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import stat
 from dataclasses import replace
@@ -13,24 +12,18 @@ import pytest
 
 from tests.unit.devices import MemoryDevice
 from tests.unit.points import OTHER_POINT, POINT, make_manifest
+from tests.unit.stored_points import MIB, list_ids, make_content, store_point
 from xenbackup.errors import (
     CopyCancelled,
     CopyFailed,
     DestinationFailed,
     DestinationMissing,
-    PointDamaged,
     PointNotFound,
 )
-from xenbackup.model.domain import GuestKind
-from xenbackup.storage.copying import BLOCK_SIZE_BYTES
 from xenbackup.storage.destination import Destination, StagedPoint
 from xenbackup.storage.images import MARKER_FILE, ImagesDestination
 from xenbackup.storage.points import PointListing
 from xenbackup.system.block_device import allocate_buffer
-
-MIB = 1 << 20
-UUID = "8f21c3aa-2222-3333-4444-555555555555"
-OTHER_UUID = "0a0b0c0d-2222-3333-4444-555555555555"
 
 
 @pytest.fixture
@@ -39,47 +32,6 @@ def destination(tmp_path: Path) -> ImagesDestination:
     made.initialise()
     made.open()
     return made
-
-
-def make_content(seed: int = 1) -> bytes:
-    """Two and a bit blocks: data, zeros, data."""
-    data = random.Random(seed).randbytes(MIB)
-    return data + bytes(BLOCK_SIZE_BYTES) + data + b"tail"
-
-
-def store_point(
-    destination: ImagesDestination,
-    *,
-    domain: str = "web",
-    identity: str = "web",
-    point: str = POINT,
-    content: bytes | None = None,
-    memory: Path | None = None,
-    kind: GuestKind = GuestKind.PV,
-) -> Path:
-    """Stage and publish a point with one disk; returns its folder."""
-    content = make_content() if content is None else content
-    staged = destination.stage_point(domain, identity, point)
-    copied = staged.add_disk(
-        "xvda", MemoryDevice(content), size_bytes=len(content), source_name="/dev/vg/web"
-    )
-    stored = staged.add_memory(memory) if memory else None
-    staged.write_domain('{"name": "web"}\n')
-    staged.publish(
-        make_manifest(
-            point=point,
-            domain=domain,
-            identity=identity,
-            disks=(copied.stored,),
-            memory=stored,
-            kind=kind,
-        )
-    )
-    return destination.point_folder(point)
-
-
-def list_ids(destination: ImagesDestination) -> list[str]:
-    return [summary.point for summary in destination.list_points()]
 
 
 def test_destination_is_what_the_pipeline_asks_for(destination: ImagesDestination) -> None:
@@ -212,149 +164,6 @@ def test_another_disk_mounted_in_its_place_is_noticed(destination: ImagesDestina
     ImagesDestination(destination.folder, "usb").initialise()
     with pytest.raises(DestinationMissing, match="changed while"):
         staged.publish(make_manifest())
-
-
-# Whose folder
-
-
-def test_namesake_of_another_identity_gets_a_folder_of_its_own(
-    destination: ImagesDestination,
-) -> None:
-    first = store_point(destination, identity=UUID)
-    second = store_point(destination, identity=OTHER_UUID, point=OTHER_POINT)
-    assert ("web", "web~0a0b0c0d") == (first.parent.name, second.parent.name)
-    assert [POINT, OTHER_POINT] == list_ids(destination)
-
-
-def test_namesake_known_by_name_alone_is_told_apart_too(destination: ImagesDestination) -> None:
-    store_point(destination, identity=UUID)
-    folder = store_point(destination, identity="web", point=OTHER_POINT).parent
-    assert folder.name.startswith("web~")
-    third = "20261124T023000Z-aaaaaa"
-    assert folder == store_point(destination, identity="web", point=third).parent
-
-
-def test_folder_whose_owner_file_is_lost_is_judged_by_its_points(
-    destination: ImagesDestination,
-) -> None:
-    folder = store_point(destination, identity=UUID).parent
-    (folder / ".owner.json").unlink()
-    again = store_point(destination, identity=UUID, point=OTHER_POINT)
-    (folder / ".owner.json").unlink()
-    foreign = store_point(destination, identity=OTHER_UUID, point="20261124T023000Z-aaaaaa")
-    assert folder == again.parent
-    assert "web~0a0b0c0d" == foreign.parent.name
-
-
-@pytest.mark.parametrize("owner", [b"", b"garbage", b"[1]", b'{"identity": 7}'])
-def test_folder_with_a_broken_owner_file_is_left_alone(
-    destination: ImagesDestination, owner: bytes
-) -> None:
-    folder = store_point(destination, identity=UUID).parent
-    (folder / ".owner.json").write_bytes(owner)
-    assert folder != store_point(destination, identity=UUID, point=OTHER_POINT).parent
-
-
-@pytest.mark.parametrize(
-    "domain",
-    ["a/b", "..", ".", "-rf", "with space", "quote'\"", "ünïcode", "%2F", "x" * 63, "\udcff"],
-)
-def test_hostile_domain_names_stay_inside_and_come_back(
-    destination: ImagesDestination, domain: str
-) -> None:
-    folder = store_point(destination, domain=domain, identity=domain)
-    assert destination.folder == folder.parent.parent
-    (summary,) = destination.list_points()
-    assert domain == summary.domain
-    assert destination.verify_point(POINT).good
-
-
-def test_file_in_the_way_of_a_domain_folder_is_walked_around(
-    destination: ImagesDestination,
-) -> None:
-    (destination.folder / "web").write_bytes(b"mine")
-    assert store_point(destination, identity=UUID).parent.name == "web~8f21c3aa"
-    assert b"mine" == (destination.folder / "web").read_bytes()
-
-
-# Hostile content
-
-
-def test_links_are_never_followed(destination: ImagesDestination, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "secret").write_bytes(b"secret")
-    (destination.folder / "web").symlink_to(outside)
-    folder = store_point(destination, identity=UUID)
-    (folder / "xvda.img").unlink()
-    (folder / "xvda.img").symlink_to(outside / "secret")
-    assert [outside / "secret"] == list(outside.iterdir())
-    with pytest.raises(PointDamaged, match=r"xvda\.img"):
-        destination.open_disk(POINT, "xvda")
-    (finding,) = destination.verify_point(POINT).findings
-    assert "xvda.img" == finding.file
-    assert "symbolic link" in finding.message
-    assert destination.delete_point(POINT)
-    assert b"secret" == (outside / "secret").read_bytes()
-
-
-def test_fifo_instead_of_an_image_holds_nobody_up(destination: ImagesDestination) -> None:
-    folder = store_point(destination)
-    (folder / "xvda.img").unlink()
-    os.mkfifo(folder / "xvda.img")
-    assert ["xvda.img"] == [f.file for f in destination.verify_point(POINT).findings]
-
-
-@pytest.mark.parametrize("vdev", ["../xvda", "", "xvda/..", "XVDA", ".hidden", "xvda\n"])
-def test_disk_names_that_are_no_devices_are_refused(
-    destination: ImagesDestination, vdev: str
-) -> None:
-    staged = destination.stage_point("web", "web", POINT)
-    with pytest.raises(DestinationFailed, match="no device name"):
-        staged.add_disk(vdev, MemoryDevice(b"x" * 512), size_bytes=512, source_name="")
-
-
-@pytest.mark.parametrize("point", ["", "..", "web", "20261122T023000Z-k3f9qa/.."])
-def test_points_that_are_no_ids_are_refused(destination: ImagesDestination, point: str) -> None:
-    with pytest.raises(DestinationFailed, match="no id"):
-        destination.stage_point("web", "web", point)
-    assert not destination.has_point(point)
-    assert not destination.delete_point(point)
-    assert not destination.discard_partial(point)
-
-
-def test_damaged_manifest_is_listed_as_such_and_hides_no_other_point(
-    destination: ImagesDestination,
-) -> None:
-    folder = store_point(destination)
-    store_point(destination, point=OTHER_POINT)
-    manifest = folder / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"vcpus": 1', b'"vcpus": 2', 1))
-    listing = destination.scan()
-    assert [OTHER_POINT] == [summary.point for summary in listing.points]
-    (damaged,) = listing.damaged
-    assert (POINT, "web", "usb") == (damaged.point, damaged.domain, damaged.destination)
-    assert "checksum" in damaged.reason
-    report = destination.verify_point(POINT)
-    assert ["manifest.json"] == [finding.file for finding in report.findings]
-    assert not destination.has_point(POINT)
-    assert destination.delete_point(POINT)
-
-
-def test_point_moved_under_another_id_is_damaged(destination: ImagesDestination) -> None:
-    folder = store_point(destination)
-    folder.rename(folder.with_name(OTHER_POINT))
-    (damaged,) = destination.scan().damaged
-    assert f"it describes point {POINT}" in damaged.reason
-
-
-def test_foreign_files_and_folders_are_no_points(destination: ImagesDestination) -> None:
-    (destination.folder / "lost+found").mkdir()
-    (destination.folder / "notes.txt").write_bytes(b"")
-    (destination.folder / "photos").mkdir()
-    (destination.folder / "photos" / "2026").mkdir()
-    (destination.folder / "caf\udce9").mkdir()
-    assert PointListing() == destination.scan()
 
 
 # Failures

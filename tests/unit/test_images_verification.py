@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.points import POINT
-from tests.unit.test_images import make_content, store_point
+from tests.unit.stored_points import make_content, store_point
 from xenbackup.errors import CopyCancelled, PointDamaged, PointNotFound
 from xenbackup.storage.copying import BLOCK_SIZE_BYTES
 from xenbackup.storage.images import ImagesDestination

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.points import OTHER_POINT, POINT
 from tests.unit.power import PowerSupply
-from tests.unit.test_images import list_ids, store_point
+from tests.unit.stored_points import list_ids, store_point
 from xenbackup.errors import DestinationFailed
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.storage.points import PointListing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from xenbackup.errors import (
     RestoreFailed,
     RestoreRefused,
 )
+from xenbackup.model.job import Configuration, DestinationKind, DestinationSpec
 from xenbackup.model.restore import DiskPlacement, GuestOutcome, TargetAct
+from xenbackup.model.volume import TAG_DESTINATION
 from xenbackup.operations.restore import list_incomplete_restores, restore_point
+from xenbackup.storage.volume import VolumeDestination
 
 ROOT = "/dev/xenvols/web_root"
 DATA = "/dev/xenvols/web_data"
@@ -179,6 +183,29 @@ def test_a_thin_volume_is_restored_in_place(site: Site) -> None:
     site.restore(point, memory=True, start=True)
 
     assert find_wrongs(site.house, "thinny") == []
+
+
+def test_a_point_in_prepared_volumes_is_restored_like_any_other(site: Site) -> None:
+    folder = site.host.place("/var/lib/xenbackup/volumes/local")
+    spec = DestinationSpec(name="local", kind=DestinationKind.VOLUME, path="other")
+    for vdev, size_bytes in (("xvda", 8 * MIB), ("xvdb", 5 * MIB)):
+        site.house.lvm.create_volume("other", f"web--{vdev}", size_bytes, tags=(TAG_DESTINATION,))
+    site.house = replace(
+        site.house,
+        configuration=Configuration(destinations=(spec,)),
+        open_destination=lambda name: VolumeDestination(site.host, site.house.lvm, spec, folder),
+    )
+    point = site.back_up()
+    site.lose("web_data")
+
+    with pytest.raises(RestoreRefused, match="is a backup destination"):
+        placed = DiskPlacement(vdev="xvda", path="/dev/other/web--xvda")
+        site.plan(point, disks=(placed,), overwrite=True)
+    site.restore(point, memory=True, start=True)
+
+    site.host.sleep(3.0)
+    assert site.corruptions() == {}
+    assert site.count() > 0
 
 
 def test_the_rest_of_a_larger_volume_is_left_as_it_is(site: Site) -> None:

@@ -154,7 +154,7 @@ def test_unknown_features_count_as_equal_only_on_the_same_processor(
     world: World, model: str, refused: bool
 ) -> None:
     host = HostFacts(
-        hostname="old",
+        hostname="dom0",
         xen_version="4.17.7",
         cpu_model="EPYC",
         cpu_features=("",),

@@ -12,6 +12,7 @@ from tests.unit.restore_world import (
     DATA,
     DATA_UUID,
     DATA_VOLUME,
+    FACTS,
     FRESH_UUID,
     MIB,
     ROOT,
@@ -206,13 +207,13 @@ def test_a_running_guest_keeps_its_disks_under_whatever_name(world: World) -> No
 
 
 def test_a_running_guest_keeps_a_disk_that_the_target_is_part_of(world: World) -> None:
-    whole = frozenset(("block:8:16", "block:8:17"))
+    disk, part = frozenset(("block:8:16",)), frozenset(("block:8:17",))
     device: dict[str, Any] = {"exists": True, "kind": VolumeKind.BLOCK_DEVICE}
     world.sights["/dev/sdb1"] = PathSight(
-        path="/dev/sdb1", tokens=whole, size_bytes=64 * MIB, **device
+        path="/dev/sdb1", tokens=part, relatives=disk, size_bytes=64 * MIB, **device
     )
     world.sights["/dev/sdb"] = PathSight(
-        path="/dev/sdb", tokens=whole, size_bytes=64 * MIB, **device
+        path="/dev/sdb", tokens=disk, relatives=part, size_bytes=64 * MIB, **device
     )
     world.domains = [make_domain("shop", "/dev/sdb")]
 
@@ -252,6 +253,17 @@ def test_a_namesake_with_another_configured_uuid_is_another_guest(world: World) 
     world.domains = [make_domain("web", ROOT, domid=-1, configured_uuid=builders.OTHER_UUID)]
 
     assert f"{ROOT} is disk xvda of web" in refuse(world)
+
+
+def test_a_namesake_of_the_source_on_another_host_is_foreign(world: World) -> None:
+    world.facts = replace(FACTS, hostname="new-host")
+
+    message = refuse(world)
+    world.domains = [make_domain("web", ROOT, DATA, domid=-1)]
+    plan = decide(world)
+
+    assert f"{ROOT} bears the name of the disk's source, but that was on dom0" in message
+    assert acts_of(plan) == [(ROOT, "OVERWRITE"), (DATA, "OVERWRITE")]
 
 
 def test_the_guest_itself_shut_off_does_not_make_its_disks_foreign(world: World) -> None:

@@ -37,6 +37,7 @@ def init(invocation: Invocation, name: str) -> int:
                 "id": made.id,
                 "fresh": made.fresh,
                 "volumes": list(made.volumes),
+                "remark": made.remark,
             }
         )
         return int(ExitCode.GOOD)
@@ -44,4 +45,6 @@ def init(invocation: Invocation, name: str) -> int:
     volumes = f" Volumes prepared for it: {', '.join(made.volumes)}." if made.volumes else ""
     text = f"Destination {made.name} ({made.kind.value} at {made.path}) {state}.{volumes}"
     invocation.output.say(invocation.page.note(text))
+    if made.remark:
+        invocation.output.remark(invocation.margin.note(made.remark, mark="Hint:"))
     return int(ExitCode.GOOD)

@@ -97,7 +97,8 @@ def restore(  # noqa: PLR0917 - click hands over every option by its name
         invocation.output.say()
         invocation.output.say(report_restore(result, invocation.page))
         for message in result.warnings:
-            invocation.warn(message)
+            if message not in plan.warnings:
+                invocation.warn(message)
     return int(ExitCode.GOOD)
 
 

@@ -12,7 +12,7 @@ from xenbackup.dom0.xl import Xl
 from xenbackup.dom0.xm import Xm
 from xenbackup.errors import CommandFailed, UsageError
 from xenbackup.model.command import CommandResult
-from xenbackup.model.domain import Domain, Tuning
+from xenbackup.model.domain import Domain, DomainStatus, Tuning
 from xenbackup.model.xen import XenFacts
 
 __all__ = ["ProgressCallback", "Toolstack", "compare_tuning", "open_toolstack"]
@@ -39,6 +39,8 @@ class Toolstack(Protocol):
     def list_stopped(self) -> tuple[Domain, ...]: ...
 
     def find_domain(self, uuid: str) -> Domain | None: ...
+
+    def find_status(self, uuid: str) -> DomainStatus | None: ...
 
     def list_pci(self, domid: int) -> tuple[str, ...]: ...
 

@@ -25,7 +25,7 @@ from xenbackup.dom0.xl_parsers import (
 )
 from xenbackup.errors import CommandFailed
 from xenbackup.model.command import CommandResult
-from xenbackup.model.domain import Domain, GuestKind, Tuning
+from xenbackup.model.domain import Domain, DomainStatus, GuestKind, Tuning
 
 _SAVE_PAUSED_SINCE = (4, 4)
 _MONITOR_SURVIVES_SINCE = (4, 20)
@@ -63,6 +63,17 @@ class Xl(DomainActs):
     def find_domain(self, uuid: str) -> Domain | None:
         """The domain with this UUID, even while it is being built or torn down (name "" then)."""
         return next((domain for domain in self._list_all() if domain.uuid == uuid.lower()), None)
+
+    def find_status(self, uuid: str) -> DomainStatus | None:
+        """Name, number and state alone: one command, for questions asked while a guest waits."""
+        return next(
+            (
+                DomainStatus(name=row.name, domid=row.domid, uuid=row.uuid, state=row.state)
+                for row in self._read_rows()
+                if row.domid != 0 and row.uuid == uuid.lower()
+            ),
+            None,
+        )
 
     def list_pci(self, domid: int) -> tuple[str, ...]:
         """Devices that are passed through now. Raises: CommandFailed, UnexpectedOutput."""

@@ -28,7 +28,7 @@ from xenbackup.dom0.xm_parsers import (
 )
 from xenbackup.errors import CommandFailed, UsageError
 from xenbackup.model.command import CommandResult
-from xenbackup.model.domain import Domain, Tuning
+from xenbackup.model.domain import Domain, DomainStatus, Tuning
 
 
 class Xm(DomainActs):
@@ -53,6 +53,15 @@ class Xm(DomainActs):
 
     def find_domain(self, uuid: str) -> Domain | None:
         return next((domain for domain in self.list_domains() if domain.uuid == uuid.lower()), None)
+
+    def find_status(self, uuid: str) -> DomainStatus | None:
+        """Name, number and state alone."""
+        domain = self.find_domain(uuid)
+        if domain is None:
+            return None
+        return DomainStatus(
+            name=domain.name, domid=domain.domid, uuid=domain.uuid, state=domain.state
+        )
 
     def list_pci(self, domid: int) -> tuple[str, ...]:
         """Devices that are passed through now. Raises: CommandFailed, UnexpectedOutput."""

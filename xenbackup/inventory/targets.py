@@ -80,7 +80,7 @@ class TargetReader:
         tokens = {f"lv:{volume.uuid}", *_name_path(path)}
         held = ""
         if found is not None and stat.S_ISBLK(found.st_mode):
-            tokens |= set(self._name_relatives(found.st_rdev))
+            tokens.add(_name_number(found.st_rdev))
             held = self._explain_holder(found.st_rdev)
         return PathSight(
             path=path,
@@ -98,7 +98,8 @@ class TargetReader:
             path=path,
             exists=True,
             kind=None if problem else VolumeKind.BLOCK_DEVICE,
-            tokens=frozenset(self._name_relatives(found.st_rdev)) | _name_path(path),
+            tokens=_name_path(path) | {_name_number(found.st_rdev)},
+            relatives=frozenset(self._name_relatives(found.st_rdev)),
             size_bytes=size_bytes,
             held=self._explain_holder(found.st_rdev),
             problem=problem,
@@ -166,21 +167,28 @@ class TargetReader:
                     yield found.st_rdev, volume
 
     def _name_relatives(self, number: int) -> Iterator[str]:
-        """The device, the disk it is a partition of, and its own partitions."""
-        yield _name_number(number)
-        folder = self._host.place(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+        """The disk that the device is a partition of, and its own partitions."""
+        folder = self._find_folder(number)
         if (folder / "partition").exists():
             yield from _read_number(folder.parent / "dev")
-        if folder.is_dir():
-            for part in folder.glob("*/partition"):
-                yield from _read_number(part.parent / "dev")
+        yield from self._name_parts(number)
+
+    def _name_parts(self, number: int) -> Iterator[str]:
+        for part in self._find_folder(number).glob("*/partition"):
+            yield from _read_number(part.parent / "dev")
+
+    def _find_folder(self, number: int) -> Path:
+        """What the kernel tells of a block device, in sysfs."""
+        path = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"
+        return self._host.place(path).resolve()
 
     def _explain_holder(self, number: int) -> str:
-        for token in self._name_relatives(number):
+        for token in (_name_number(number), *self._name_parts(number)):
             if token in self._mounts:
                 return self._mounts[token]
-        folder = self._host.place(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
-        holders = sorted(path.name for path in folder.glob("holders/*"))
+        folder = self._find_folder(number)
+        found = (*folder.glob("holders/*"), *folder.glob("*/holders/*"))
+        holders = sorted({path.name for path in found})
         return f"part of {', '.join(holders)}" if holders else ""
 
     def _list_mounts(self) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,16 @@ class Domain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainStatus:
+    """The little that one listing shows of a domain: who it is, and its state."""
+
+    name: str
+    domid: int
+    uuid: str
+    state: DomainState
+
+
+@dataclass(frozen=True, kw_only=True)
 class DomainIdentity:
     """Who a domain is within one run: acts go only to exactly this one."""
 

@@ -14,9 +14,9 @@ from xenbackup.model.volume import LogicalVolume
 
 @dataclass(frozen=True, kw_only=True)
 class PathSight:
-    """What a path stands for. `tokens` name it and all that overlaps it (`lv:UUID`,
-    `block:MAJOR:MINOR`, `file:DEVICE:INODE`, `path:TEXT`), so that two spellings of one device
-    share a token.
+    """What a path stands for. `tokens` name it (`lv:UUID`, `block:MAJOR:MINOR`,
+    `file:DEVICE:INODE`, `path:TEXT`), so that two spellings of one device share a token;
+    `relatives` name the disk that it is a partition of, and its own partitions.
 
     `kind` is None for what can never be a target (`problem` says why), and for what does not exist.
     `held` says what dom0 itself does with it ("" nothing). `inside` names a place of ours that it
@@ -27,6 +27,7 @@ class PathSight:
     exists: bool
     kind: VolumeKind | None = None
     tokens: frozenset[str] = frozenset()
+    relatives: frozenset[str] = frozenset()
     size_bytes: int = 0
     inode: int = 0
     volume: LogicalVolume | None = None
@@ -37,7 +38,10 @@ class PathSight:
     problem: str = ""
 
     def overlaps(self, other: PathSight) -> bool:
-        return bool(self.tokens & other.tokens)
+        """One is the other, or a part of it; two partitions of one disk are neither."""
+        return bool(
+            self.tokens & (other.tokens | other.relatives) or self.relatives & other.tokens
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xenbackup.errors import DestinationFailed, UsageError
-from xenbackup.model.job import DestinationKind, DestinationSpec
+from xenbackup.model.job import DestinationKind
+from xenbackup.model.volume import TAG_DESTINATION
 from xenbackup.operations.house import House
 from xenbackup.storage.images import MARKER_FILE, ImagesDestination
+from xenbackup.storage.volume import VolumeDestination
 
 HARMLESS_ENTRIES = frozenset(("lost+found",))
 """What a fresh file system brings along."""
@@ -18,7 +20,8 @@ HARMLESS_ENTRIES = frozenset(("lost+found",))
 class InitialisedDestination:
     """A destination that is ready; `fresh` is False when it was so before.
 
-    `path` is where it lies, `id` its marker's. `volumes` are the marked volumes of kind `volume`.
+    `path` is where it lies, `id` its marker's. `volumes` are the marked volumes of kind `volume`;
+    `remark` says what is still to be done by hand.
     """
 
     name: str
@@ -27,28 +30,58 @@ class InitialisedDestination:
     id: str
     fresh: bool
     volumes: tuple[str, ...] = ()
+    remark: str = ""
 
 
 def initialise_destination(house: House, name: str) -> InitialisedDestination:
     """Mark a configured destination as ours; one that is marked already stays as it is.
 
+    Of kind `volume` the volumes themselves are marked by an administrator, one by one: which of
+    them may be written over is nothing to guess.
+
     Raises: UsageError when no destination has the name, DestinationFailed when the place cannot
-    serve: its parent folder missing, or the folder holding what is not ours.
+    serve: its parent folder missing, or the folder holding what is not ours; DestinationMissing for
+    a group that does not exist.
     """
-    spec = house.configuration.find_destination(name)
-    if spec is None:
-        known = ", ".join(found.name for found in house.configuration.destinations) or "none"
-        raise UsageError(f"There is no destination {name!r}.", hint=f"configured: {known}")
-    return _initialise_images(house, spec)
+    destination = house.open_destination(name)
+    if isinstance(destination, VolumeDestination):
+        return _initialise_volumes(destination)
+    if isinstance(destination, ImagesDestination):
+        return _initialise_images(destination)
+    raise UsageError(f"Destination {name} is of a kind that needs no preparation.")
 
 
-def _initialise_images(house: House, spec: DestinationSpec) -> InitialisedDestination:
-    folder = house.host.place(spec.path)
-    destination = ImagesDestination(folder, spec.name)
-    fresh = _check_folder(spec.name, folder)
+def _initialise_images(destination: ImagesDestination) -> InitialisedDestination:
+    fresh = _check_folder(destination.name, destination.folder)
     marker = destination.initialise()
     return InitialisedDestination(
-        name=spec.name, kind=spec.kind, path=spec.path, id=marker, fresh=fresh
+        name=destination.name,
+        kind=destination.kind,
+        path=str(destination.folder),
+        id=marker,
+        fresh=fresh,
+    )
+
+
+def _initialise_volumes(destination: VolumeDestination) -> InitialisedDestination:
+    fresh = not destination.folder.exists()
+    marker = destination.initialise()
+    volumes = tuple(f"{volume.group}/{volume.name}" for volume in destination.list_slots())
+    remark = ""
+    if not volumes:
+        remark = (
+            "no volume is prepared yet: make one for each disk, as large as the disk, and mark it: "
+            f"`lvcreate --name DOMAIN--VDEV --size SIZE --addtag {TAG_DESTINATION} "
+            f"{destination.group}`"
+        )
+    return InitialisedDestination(
+        name=destination.name,
+        kind=destination.kind,
+        path=destination.group,
+        id=marker,
+        fresh=fresh,
+        volumes=volumes,
+        remark=remark,
     )
 
 

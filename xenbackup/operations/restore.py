@@ -134,8 +134,6 @@ def restore_point(
         destroy_half_built(context)
         _check_unchanged(house, plan)
         watcher.restore_began(plan)
-        for warning in plan.warnings:
-            context.warn(warning)
         disks, domain = _restore(context)
         result = _compose_result(context, disks, domain)
     result = replace(result, duration_seconds=round(house.host.monotonic_seconds() - began, 3))
@@ -329,5 +327,5 @@ def _compose_result(
         configuration_path=plan.configuration_path,
         bytes_read=context.bytes_read,
         bytes_written=context.bytes_written,
-        warnings=tuple(context.warnings),
+        warnings=(*plan.warnings, *context.warnings),
     )

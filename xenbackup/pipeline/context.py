@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
 from xenbackup.errors import DomainChanged, Interrupted
 from xenbackup.model import entries as e
-from xenbackup.model.domain import Domain
+from xenbackup.model.domain import Domain, DomainStatus
 from xenbackup.model.plan import DomainPlan
 from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunRecord
@@ -19,6 +20,8 @@ from xenbackup.records.journal import Journal
 from xenbackup.storage.copying import BandwidthLimit
 from xenbackup.storage.destination import Destination
 from xenbackup.storage.spool import Spool
+
+Found = TypeVar("Found", Domain, DomainStatus)
 
 
 @dataclass(kw_only=True)
@@ -72,21 +75,28 @@ class RunContext:
 
         Raises: DomainChanged when it is gone, or somebody (or the guest itself) replaced it.
         """
+        return self._require_own(self.toolstack.find_domain(self.plan.domain.uuid))
+
+    def find_own_status(self) -> DomainStatus:
+        """State of the domain of the run's start, by one command. Raises: DomainChanged."""
+        return self._require_own(self.toolstack.find_status(self.plan.domain.uuid))
+
+    def _require_own(self, found: Found | None) -> Found:
+        """Same boot, and the domid of the start. Raises: DomainChanged."""
         start = self.record.start
         name = start.plan.domain.name
         if self.host.boot_id() != start.boot_id:
             raise DomainChanged(f"The host rebooted while {name} was backed up.")
-        domain = self.toolstack.find_domain(start.plan.domain.uuid)
-        if domain is None:
+        if found is None:
             raise DomainChanged(
                 f"Domain {name} is gone: destroyed, powered off or migrated during the run."
             )
-        if domain.domid != start.plan.domain.domid:
+        if found.domid != start.plan.domain.domid:
             raise DomainChanged(
-                f"Domain {name} is now domain {domain.domid}, was {start.plan.domain.domid}: "
+                f"Domain {name} is now domain {found.domid}, was {start.plan.domain.domid}: "
                 "it rebooted or was re-created during the run."
             )
-        return domain
+        return found
 
     def check_cancelled(self) -> None:
         """Raises: Interrupted with the reason, when somebody asked the run to stop."""

@@ -15,7 +15,7 @@ from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.errors import DomainUnhealthy, RestoreFailed, SaveFailed
 from xenbackup.model import entries as e
 from xenbackup.model.command import CommandResult
-from xenbackup.model.domain import Domain, HealthFinding
+from xenbackup.model.domain import DomainStatus, HealthFinding
 from xenbackup.pipeline.context import RunContext
 
 FRAME_SIZE_BYTES = 4096
@@ -49,14 +49,14 @@ def pause_guest(context: RunContext) -> None:
 
     Raises: DomainChanged, DomainUnhealthy.
     """
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     if domain.state.paused:
         context.warn(f"{domain.name} was paused already, not by us: it stays paused.")
         return
     context.journal.write(e.Pausing())
     context.begin_absence()
     result = context.toolstack.pause(domain.domid, run_id=context.run_id)
-    if not context.find_own_domain().state.paused:
+    if not context.find_own_status().state.paused:
         raise DomainUnhealthy(f"{domain.name} is not paused after `xl pause`{explain(result)}.")
     context.journal.write(e.Paused())
 
@@ -68,7 +68,7 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
 
     Raises: DomainChanged, SaveFailed.
     """
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     if not domain.state.alive:
         raise SaveFailed(
             f"{domain.name} cannot be saved: its state is {domain.state.letters}.",
@@ -94,7 +94,7 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
         e.ImageVerified(path=context.record.start.memory_image_path, size_bytes=found.size_bytes)
     )
     if stays:
-        after = context.find_own_domain()
+        after = context.find_own_status()
         if not after.state.paused or after.state.shutdown:
             raise SaveFailed(
                 f"{domain.name} should be paused after `save -p`, its state is "
@@ -126,7 +126,7 @@ def destroy_saved_guest(context: RunContext) -> None:
         raise SaveFailed(
             f"{context.plan.domain.name} is not destroyed: its memory image is not verified."
         )
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     context.journal.write(e.Destroying())
     result = context.toolstack.destroy(domain.domid, run_id=context.run_id)
     wait_until_gone(context, result)
@@ -143,7 +143,7 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
     ours = context.record.destroy_begun or context.record.restore_begun
     deadline = context.host.monotonic_seconds() + DEATH_DEADLINE_SECONDS
     ask_again = context.host.monotonic_seconds() + DEATH_PATIENCE_SECONDS
-    while (domain := context.toolstack.find_domain(context.plan.domain.uuid)) is not None:
+    while (domain := context.toolstack.find_status(context.plan.domain.uuid)) is not None:
         if context.host.monotonic_seconds() > deadline:
             raise DomainUnhealthy(
                 f"{context.plan.domain.name} (domain {domain.domid}, {domain.state.letters}) does "
@@ -181,7 +181,7 @@ def restore_guest(context: RunContext) -> None:
     let_guest_run(context, domain.domid)
 
 
-def _rebuild_paused(context: RunContext) -> Domain:
+def _rebuild_paused(context: RunContext) -> DomainStatus:
     start = context.record.start
     name = start.plan.domain.name
     result: CommandResult | None = None
@@ -196,7 +196,7 @@ def _rebuild_paused(context: RunContext) -> Domain:
             stderr_path=context.memory_image.with_suffix(".restore-stderr"),
             on_progress=report_frames(context, "restoring memory"),
         )
-        domain = context.toolstack.find_domain(start.plan.domain.uuid)
+        domain = context.toolstack.find_status(start.plan.domain.uuid)
         if result.succeeded and domain is not None and domain.state.paused:
             return domain
         if domain is not None:

@@ -212,13 +212,20 @@ class _Chooser:
 
     def _explain_foreign(self, sight: PathSight) -> str:
         """Why it needs `--overwrite`; "" when it is the point's own source, or half ours."""
-        others = [use for use in self._sight.find_users(sight) if not self._is_restored(use.domain)]
+        users = self._sight.find_users(sight)
+        others = [use for use in users if not self._is_restored(use.domain)]
         if others:
             return (
                 f"is disk {others[0].vdev} of {others[0].domain.name}: give another target, or "
                 "--overwrite to destroy what it holds"
             )
         own = self._disk.source and sight.overlaps(self._sight.find_path(self._disk.source))
+        here, there = self._sight.inventory.facts.hostname, self._manifest.host.hostname
+        if own and here != there and not users:
+            return (
+                f"bears the name of the disk's source, but that was on {there or 'another host'}: "
+                "give another target, or --overwrite to destroy what it holds"
+            )
         if own and self._domain == self._manifest.domain:
             return ""
         if own:
@@ -232,10 +239,8 @@ class _Chooser:
         )
 
     def _is_restored(self, domain: Domain) -> bool:
-        """The domain is the one that is being restored in place; a mere namesake is not."""
+        """The domain is the point's own; a mere namesake is not."""
         manifest = self._manifest
-        if self._domain != manifest.domain:
-            return False
         if domain.configured_uuid and manifest.identity != manifest.domain:
             return domain.configured_uuid == manifest.identity
         return domain.name == manifest.domain

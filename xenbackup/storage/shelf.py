@@ -81,7 +81,13 @@ class Shelf:
         self.root.make_folder(temporary)
         with self.root.open_folder(temporary) as made:
             made.write_file(OWNER_FILE, _encode_owner(domain, identity))
-        self.root.rename(temporary, folder)
+        try:
+            self.root.rename(temporary, folder)
+        except DestinationFailed:
+            # A run of a namesake may have made it in this very moment: its owner is read next.
+            self.root.remove_tree(temporary)
+            if self.root.find(folder) is None:
+                raise
         self.root.sync()
 
     def _read_owner(self, folder: Folder, identity: str, domain: str) -> str:

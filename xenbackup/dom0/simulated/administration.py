@@ -10,6 +10,7 @@ DIR fault add TOOL KIND …      --verb --nth --times --exit-code --stdout --std
 DIR fault list|clear
 DIR synced PATH                this saved file would outlive a power cut
 DIR reboot-host                a power cut: guests gone, a new boot
+DIR xendomains start|stop      the host's service: restore and start guests, or save them
 DIR create [demo]              make a host in DIR: one guest, or the demo's three
 """
 
@@ -32,6 +33,7 @@ from xenbackup.dom0.simulated.power_cut import cut_power, mark_synced
 from xenbackup.dom0.simulated.processes import register_child, release_child
 from xenbackup.dom0.simulated.state import NANOSECONDS, SimulatorFailed
 from xenbackup.dom0.simulated.store import Store
+from xenbackup.dom0.simulated.xendomains import start_domains, stop_domains
 from xenbackup.dom0.simulated.xl_power import end_guest
 from xenbackup.errors import XenbackupError
 
@@ -57,6 +59,7 @@ def main(words: Sequence[str]) -> int:
             "fault": _fault,
             "synced": _synced,
             "reboot-host": _reboot_host,
+            "xendomains": _xendomains,
             "create": _create,
         }.get(verb)
         if own is None:
@@ -201,6 +204,15 @@ def _reboot_host(directory: Path, rest: list[str]) -> int:
     for path in lost:
         sys.stdout.write(f"lost {path}\n")
     return 0
+
+
+def _xendomains(directory: Path, rest: list[str]) -> int:
+    acts = {"start": start_domains, "stop": stop_domains}
+    if len(rest) != 1 or rest[0] not in acts:
+        raise SimulatorFailed("xendomains takes `start` or `stop`.")
+    problems = acts[rest[0]](Store(directory), {})
+    sys.stderr.write("".join(problems))
+    return 1 if problems else 0
 
 
 def _create(directory: Path, rest: list[str]) -> int:

@@ -40,7 +40,7 @@ class FaultKind(StrEnum):
     """Tool `read` or `write`, verb a volume's path: I/O at `offset` fails."""
 
 
-class Fault(msgspec.Struct, kw_only=True):
+class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A fault and the calls that it matches: tool, verb ("" is any), `nth` (0 is every one).
 
     `containing` must be one of the arguments, or a part of one ("" fits all). `times` bounds how

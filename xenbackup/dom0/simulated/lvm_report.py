@@ -218,6 +218,8 @@ def _as_table(options: Options, wanted: Sequence[str], rows: list[list[str]]) ->
         max((len(line[column]) for line in lines), default=0) for column in range(len(wanted))
     ]
     return "".join(
-        "  " + " ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + "\n"
+        "  "
+        + "".join(cell.ljust(width) + " " for cell, width in zip(line, widths, strict=True))
+        + "\n"
         for line in lines
     )

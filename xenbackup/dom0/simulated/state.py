@@ -224,7 +224,6 @@ class HostState(Struct):
     xenstore: dict[str, str] = field(default_factory=dict)
     xenstore_removed: list[str] = field(default_factory=list)
     saved_files: list[SavedFile] = field(default_factory=list)
-    autostart: list[str] = field(default_factory=list)
 
     @property
     def xen_version(self) -> tuple[int, int]:

@@ -33,14 +33,15 @@ def copy(context: RunContext, step: PlannedStep) -> None:
     disks = tuple(_copy_disk(context, staged, disk) for disk in start.plan.disks)
     memory = _copy_memory(context, staged)
     staged.write_domain(compose_domain_document(context))
+    volumes = context.lvm.list_volumes()
     for disk in start.plan.disks:
-        _check_source(context, disk)
+        _check_source(context, disk, volumes)
     staged.publish(compose_manifest(context, disks, memory, identity))
     context.journal.write(e.Published(point=start.run))
 
 
 def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> StoredDisk:
-    path = _check_source(context, disk)
+    path = _check_source(context, disk, context.lvm.list_volumes())
     device = context.host.open_volume(path)
     try:
         if device.size_bytes != disk.size_bytes:
@@ -58,11 +59,11 @@ def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> S
             limit=context.limit,
         )
     except CopyFailed as error:
-        _check_source(context, disk, cause=error)
+        _check_source(context, disk, context.lvm.list_volumes(), cause=error)
         raise
     finally:
         device.close()
-    _check_source(context, disk)
+    _check_source(context, disk, context.lvm.list_volumes())
     context.journal.write(
         e.DiskCopied(
             vdev=disk.vdev,
@@ -88,7 +89,11 @@ def _copy_memory(context: RunContext, staged: StagedPoint) -> StoredMemory | Non
 
 
 def _check_source(
-    context: RunContext, disk: PlannedDisk, *, cause: CopyFailed | None = None
+    context: RunContext,
+    disk: PlannedDisk,
+    volumes: tuple[LogicalVolume, ...],
+    *,
+    cause: CopyFailed | None = None,
 ) -> str:
     """The path to read a disk from, seen to be what it must be just now.
 
@@ -98,10 +103,10 @@ def _check_source(
     made = _find_made(context, disk)
     if made is None:
         if disk.kind is VolumeKind.LOGICAL_VOLUME:
-            find_planned_volume(context, disk)
+            find_planned_volume(volumes, disk)
         return disk.path
     label = f"{made.group}/{made.name}"
-    found = find_snapshot(context, made.group, made.name)
+    found = find_snapshot(volumes, made.group, made.name)
     if found is None or found.uuid != made.lv_uuid:
         raise SnapshotFailed(f"Snapshot {label} of {disk.vdev} is gone.") from cause
     if _is_full(found):
@@ -110,7 +115,7 @@ def _check_source(
             "read: the copy is worthless and was discarded.",
             hint='give the snapshot more room: steps with {step = "snapshot", size = "20%"}',
         ) from cause
-    find_planned_volume(context, disk)
+    find_planned_volume(volumes, disk)
     return found.path
 
 

@@ -11,7 +11,7 @@ SYNC_SETTLE_SECONDS = 2.0
 
 def sync(context: RunContext, step: PlannedStep) -> None:
     """Ask a Linux guest to write its dirty pages (`xl sysrq s`); a guest that cannot only warns."""
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     result = context.toolstack.request_sync(domain.domid, run_id=context.run_id)
     if result.succeeded:
         context.host.sleep(SYNC_SETTLE_SECONDS)
@@ -26,6 +26,6 @@ def pause(context: RunContext, step: PlannedStep) -> None:
 
 def unpause(context: RunContext, step: PlannedStep) -> None:
     """Let the guest go on, if it was this run that stopped it."""
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     if context.record.pause_begun or context.record.save_begun:
         guest.let_guest_run(context, domain.domid)

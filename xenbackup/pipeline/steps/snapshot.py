@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from xenbackup.errors import CommandFailed, DomainChanged, NotOurs, SnapshotFailed
 from xenbackup.model import entries as e
-from xenbackup.model.domain import Domain
 from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Consistency, SnapshotSize
 from xenbackup.model.plan import PlannedDisk, PlannedStep, SnapshotKind
 from xenbackup.model.record import SnapshotRecord
@@ -24,34 +23,43 @@ def snapshot(context: RunContext, step: PlannedStep) -> None:
 
     Raises: SnapshotFailed, DomainChanged.
     """
+    _check_disks_as_planned(context)
     _check_guest_stands_still(context, when="before")
     size = step.snapshot_size or DEFAULT_SNAPSHOT_SIZE
+    volumes = context.lvm.list_volumes()
     for disk in context.plan.disks:
-        _snapshot_disk(context, disk, size)
+        _snapshot_disk(context, disk, size, volumes)
     _check_guest_stands_still(context, when="after")
 
 
 def _check_guest_stands_still(context: RunContext, *, when: str) -> None:
     """Disks are of one instant only if the guest was still from the first snapshot to the last.
 
-    Raises: SnapshotFailed when it runs, DomainChanged when its disks are not those of the plan.
+    Raises: SnapshotFailed when it runs, DomainChanged when it is not the domain of the start.
     """
     name = context.plan.domain.name
     if context.plan.consistency is Consistency.OFFLINE or context.record.destroyed:
-        if context.toolstack.find_domain(context.plan.domain.uuid) is not None:
+        if context.toolstack.find_status(context.plan.domain.uuid) is not None:
             raise SnapshotFailed(f"{name} runs {when} its snapshots, but should be shut off.")
         return
-    domain = context.find_own_domain()
+    domain = context.find_own_status()
     if not domain.state.paused:
         raise SnapshotFailed(
             f"{name} is not paused {when} its snapshots ({domain.state.letters}): "
             "its disks would be of different instants."
         )
-    _check_disks_as_planned(context, domain)
 
 
-def _check_disks_as_planned(context: RunContext, domain: Domain) -> None:
-    """The disk set read inside the pause equals that of the plan. Raises: DomainChanged."""
+def _check_disks_as_planned(context: RunContext) -> None:
+    """The disk set read inside the pause equals that of the plan.
+
+    A destroyed guest has none any more; its memory image brings back those it was saved with.
+
+    Raises: DomainChanged.
+    """
+    if context.plan.consistency is Consistency.OFFLINE or context.record.destroyed:
+        return
+    domain = context.find_own_domain()
     planned = {(disk.vdev, disk.target) for disk in context.plan.domain.disks}
     found = {(disk.vdev, disk.target) for disk in domain.disks}
     if planned != found:
@@ -62,12 +70,12 @@ def _check_disks_as_planned(context: RunContext, domain: Domain) -> None:
         )
 
 
-def find_planned_volume(context: RunContext, disk: PlannedDisk) -> LogicalVolume:
+def find_planned_volume(volumes: tuple[LogicalVolume, ...], disk: PlannedDisk) -> LogicalVolume:
     """The logical volume behind a disk: same UUID and size as planned, not being merged.
 
     Raises: SnapshotFailed.
     """
-    volume = context.lvm.find_volume(disk.path)
+    volume = next((lv for lv in volumes if disk.path in (lv.path, lv.dm_path)), None)
     label = f"{disk.group}/{disk.lv_name}"
     if volume is None:
         raise SnapshotFailed(f"Volume {label} of {disk.vdev} is gone.")
@@ -83,8 +91,13 @@ def find_planned_volume(context: RunContext, disk: PlannedDisk) -> LogicalVolume
     return volume
 
 
-def _snapshot_disk(context: RunContext, disk: PlannedDisk, size: SnapshotSize) -> None:
-    origin = find_planned_volume(context, disk)
+def _snapshot_disk(
+    context: RunContext,
+    disk: PlannedDisk,
+    size: SnapshotSize,
+    volumes: tuple[LogicalVolume, ...],
+) -> None:
+    origin = find_planned_volume(volumes, disk)
     name = name_snapshot(context.run_id, disk.vdev)
     context.journal.write(
         e.Snapshotting(vdev=disk.vdev, group=disk.group, name=name, origin_uuid=origin.uuid)
@@ -112,10 +125,11 @@ def _snapshot_disk(context: RunContext, disk: PlannedDisk, size: SnapshotSize) -
     )
 
 
-def find_snapshot(context: RunContext, group: str, name: str) -> LogicalVolume | None:
+def find_snapshot(
+    volumes: tuple[LogicalVolume, ...], group: str, name: str
+) -> LogicalVolume | None:
     """The volume of that name; whether it is a snapshot of ours is another question."""
-    volumes = context.lvm.list_volumes(group)
-    return next((volume for volume in volumes if volume.name == name), None)
+    return next((lv for lv in volumes if lv.group == group and lv.name == name), None)
 
 
 def is_real_snapshot(made: LogicalVolume, origin: LogicalVolume, run_id: str) -> bool:
@@ -147,31 +161,29 @@ def remove_all_snapshots(context: RunContext) -> bool:
 
 def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
     """Remove one snapshot, with back-off while something holds it open; look, do not believe."""
-    label = f"{made.group}/{made.name}"
     reason = ""
     for attempt in range(REMOVAL_ATTEMPTS):
-        found = find_snapshot(context, made.group, made.name)
-        if found is None:
-            context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
-            return True
         if attempt:
             context.host.sleep(2.0**attempt)
-        context.journal.write(
-            e.RemovingSnapshot(group=made.group, name=made.name, lv_uuid=found.uuid)
-        )
         try:
-            if found.origin:
-                context.lvm.remove_snapshot(found, context.run_id)
-            else:
-                context.lvm.remove_half_made_snapshot(
-                    found, context.run_id, origin_uuid=made.origin_uuid
-                )
+            found = find_snapshot(context.lvm.list_volumes(), made.group, made.name)
+            if found is not None:
+                _remove_found(context, made, found)
         except (NotOurs, CommandFailed, SnapshotFailed) as error:
             reason = error.message
-    if find_snapshot(context, made.group, made.name) is None:
+            continue
         context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
         return True
-    message = reason or f"Snapshot {label} could not be removed."
+    message = reason or f"Snapshot {made.group}/{made.name} could not be removed."
     context.journal.write(e.DebtIncurred(message=message))
     context.warn(f"{message} It is owed: `xenbackup recover` tries again.")
     return False
+
+
+def _remove_found(context: RunContext, made: SnapshotRecord, found: LogicalVolume) -> None:
+    """Both ways of removal look afterwards that the volume is gone, and raise when it is not."""
+    context.journal.write(e.RemovingSnapshot(group=made.group, name=made.name, lv_uuid=found.uuid))
+    if found.origin:
+        context.lvm.remove_snapshot(found, context.run_id)
+    else:
+        context.lvm.remove_half_made_snapshot(found, context.run_id, origin_uuid=made.origin_uuid)
