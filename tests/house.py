@@ -101,7 +101,7 @@ def copy_host(source: Path, target: Path) -> None:
 _seeds = itertools.count(1)
 
 
-def build_house(host: SimulatedHost) -> House:
+def build_house(host: SimulatedHost, toolstack: str = "xl") -> House:
     """A house as `bootstrap` would build it, around any host."""
     configuration = Configuration(
         destinations=(
@@ -113,7 +113,7 @@ def build_house(host: SimulatedHost) -> House:
         host=host,
         configuration=configuration,
         jobs=JobSet(jobs=()),
-        toolstack=open_toolstack(host, "xl"),
+        toolstack=open_toolstack(host, toolstack),
         lvm=Lvm(host),
         catalog=Catalog(host.place(configuration.state_path) / "catalog.sqlite"),
         open_destination=lambda name: ImagesDestination(host.place(DESTINATION), name),

@@ -12,8 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,10 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.monitor import find_monitors, wake_monitors
 from xenbackup.dom0.toolstack import Toolstack, open_toolstack
-from xenbackup.errors import CopyFailed
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.domain import Domain, HealthBaseline
 from xenbackup.model.volume import TAG_OURS, LogicalVolume
+from xenbackup.system.block_device import allocate_buffer
 
 RUN = "20261122T023000Z-k3f9qa"
 GROUP = "xenvols"
@@ -49,7 +48,6 @@ class Contract:
     run_id: str = RUN
     group: str = GROUP
     scratch_tag: str = SCRATCH_TAG
-    opened: list[str] = field(default_factory=list)
 
     def call(self, *argv: str) -> CommandResult:
         """A tool, by its own words."""
@@ -89,7 +87,7 @@ class Contract:
         """The first bytes of a device: where guests of both hosts write their counts."""
         device = self.host.open_volume(path)
         try:
-            buffer = memoryview(bytearray(min(length, device.size_bytes)))
+            buffer = allocate_buffer(min(length, device.size_bytes))
             device.read_into(0, buffer)
             return bytes(buffer)
         finally:
@@ -162,20 +160,26 @@ def toolstack(contract: Contract) -> Toolstack:
     return contract.toolstack
 
 
-@pytest.fixture
-def contract(contract_host: Host) -> Iterator[Contract]:
-    folder = contract_host.place(_FOLDER)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+@pytest.fixture(scope="session")
+def healthy_contract(contract_host: Host) -> Contract:
+    """The host as it must be before the first test, whatever an earlier session left."""
     tried = Contract(
         host=contract_host,
         toolstack=open_toolstack(contract_host, "xl"),
         lvm=Lvm(contract_host),
-        folder=folder,
+        folder=contract_host.place(_FOLDER),
     )
     _heal(tried)
-    yield tried
-    _heal(tried)
+    return tried
+
+
+@pytest.fixture
+def contract(healthy_contract: Contract) -> Iterator[Contract]:
+    folder = healthy_contract.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    yield healthy_contract
+    _heal(healthy_contract)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -200,12 +204,12 @@ def _heal_guest(contract: Contract, name: str) -> None:
             contract.toolstack.unpause(domain.domid)
         domain = contract.find(name)
     watched = bool(find_monitors(contract.host, name))
-    if domain is None or not domain.state.alive or not watched:
-        if domain is not None:
-            contract.toolstack.destroy(domain.domid)
-            contract.wait_until(lambda: contract.find(name) is None, f"{name} is gone")
-        result = contract.call("xl", "create", f"/etc/xen/{name}.cfg")
-        assert 0 == result.exit_code, result.stderr
+    if domain is not None and domain.state.alive and watched:
+        return
+    if domain is not None:
+        contract.toolstack.destroy(domain.domid)
+        contract.wait_until(lambda: contract.find(name) is None, f"{name} is gone")
+    result = contract.call("xl", "create", f"/etc/xen/{name}.cfg")
+    assert 0 == result.exit_code, result.stderr
     for disk in contract.domain(name).disks:
-        with suppress(CopyFailed):
-            contract.wait_for_writes(disk.target)
+        contract.wait_for_writes(disk.target)

@@ -24,7 +24,7 @@ def install_product(machine: Machine, wheel: Path) -> None:
     pip = f"{recipe.VENV}/bin/pip"
     machine.run(
         pip, "install", "--isolated", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--no-index", "--force-reinstall", remote,
+        "--no-deps", "--no-index", "--no-compile", "--force-reinstall", remote,
     ).check()  # fmt: skip
     machine.run("ln", "--symbolic", "--force", f"{recipe.VENV}/bin/xenbackup", COMMAND).check()
     machine.run("rm", remote).check()

@@ -23,11 +23,11 @@ from xenbackup.model.restore import (
 from xenbackup.model.restore_sight import DiskUse, PathSight, RestoreSight
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.model.xen import XenFacts
+from xenbackup.planning.restore_candidates import propose_candidates
 from xenbackup.planning.restore_plan import (
     RestoreRequest,
     decide_restore,
 )
-from xenbackup.planning.restore_targets import propose_candidates
 
 MIB = 1 << 20
 WEB_UUID = "11111111-2222-3333-4444-555555555555"

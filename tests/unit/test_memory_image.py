@@ -135,9 +135,9 @@ def test_an_image_without_memory_is_not_complete(tmp_path: Path) -> None:
     [
         (b"", "does not begin as a file of `xl save`"),
         (b"\0" * 4096, "does not begin as a file of `xl save`"),
-        (XM_MAGIC + b"\0" * 100, "written by xm"),
+        (XM_MAGIC + b"\0" * 100, "S-expression of 0 bytes"),
         (MAGIC + struct.pack("<IIII", 0x04030201, 3, 0, 5) + b"\0" * 99, "byte order"),
-        (MAGIC + struct.pack("<IIII", 0x01020304, 1, 0, 5) + b"\0" * 99, "another Xen version"),
+        (MAGIC + struct.pack("<IIII", 0x01020304, 4, 0, 5) + b"\0" * 99, "another Xen version"),
         (MAGIC + struct.pack("<IIII", 0x01020304, 3, 0, 1 << 31) + b"\0" * 99, "does not fit"),
         (MAGIC + struct.pack("<IIIII", 0x01020304, 3, 0, 8, 5) + b"\0" * 99, "claims 5"),
         (MAGIC + struct.pack("<IIIII", 0x01020304, 3, 0, 8, 4) + b"{[(\0" * 99, "no JSON"),

@@ -214,11 +214,10 @@ def test_the_rest_of_a_larger_volume_is_left_as_it_is(site: Site) -> None:
     site.act("lvcreate", "-y", "-L", "10m", "-n", "web_root", "xenvols")
     site.write(ROOT, 9 * MIB, b"mine" * 1024)
 
-    watcher = RestoreWatcher()
-    site.restore(point, watcher)
+    result = site.restore(point)
 
     assert site.read(ROOT)[9 * MIB : 9 * MIB + 4096] == b"mine" * 1024
-    assert any("larger than xvda" in warning for warning in watcher.warnings)
+    assert any("larger than xvda" in warning for warning in result.warnings)
 
 
 # What is refused, with nothing touched

@@ -38,7 +38,7 @@ from xenbackup.model.restore import (
     TargetAct,
 )
 from xenbackup.model.restore_sight import PathSight
-from xenbackup.planning.restore_targets import read_candidate
+from xenbackup.planning.restore_candidates import read_candidate
 
 
 @pytest.fixture

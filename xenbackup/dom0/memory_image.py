@@ -1,9 +1,8 @@
-"""Memory images: the files that `xl save` writes, judged, composed and given another identity.
+"""Memory images: files of `xl save` and `xm save`, judged, composed, given another identity.
 
-Layout (xl's save header, then two nested streams, as Xen's own libxl and libxc define them):
+Behind the head (`image_head.py`) come, as Xen's own libxl and libxc define them, two nested streams
+(from Xen 4.6 on; `legacy_stream.py` knows the one of before, which all images of xm hold):
 
-    48 bytes   magic, byte order, mandatory flags, optional flags, length of the optional part
-    optional   u32 length of the configuration, the configuration (JSON, NUL at its end)
     16 bytes   libxl stream: ident, version, options (big-endian whatever the host)
     records    u32 type, u32 length, body padded to eight bytes; END (0) is the last
                a LIBXC_CONTEXT record (1) is followed by the libxc stream: 24 bytes of image
@@ -23,18 +22,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from xenbackup.dom0.image_head import (
+    MAGIC,
+    XM_MAGIC,
+    ImageHead,
+    compose_head,
+    compose_xm_head,
+    parse_json,
+    read_creation_text,
+    read_exactly,
+    read_head,
+)
+from xenbackup.dom0.legacy_stream import (
+    LegacyWalk,
+    StreamUnfit,
+    StreamUnknown,
+    compose_legacy_stream,
+    judge_legacy_stream,
+)
 from xenbackup.errors import RestoreRefused, SaveFailed
 from xenbackup.model.names import check_domain_name
 
-MAGIC = b"Xen saved domain, xl format\n \0 \r"
-XM_MAGIC = b"LinuxGuestRecord"
-
-_BYTE_ORDER_MARK = 0x01020304
-_FLAG_JSON = 1 << 0
-_FLAG_STREAM_V2 = 1 << 1
-_HEADER_TAIL = struct.Struct("<IIII")
-_HEADER_BYTES = len(MAGIC) + _HEADER_TAIL.size
-_CONFIGURATION_LIMIT_BYTES = 16 << 20
+__all__ = [
+    "MAGIC",
+    "XM_MAGIC",
+    "MemoryImage",
+    "compose_legacy_image",
+    "compose_memory_image",
+    "compose_xm_image",
+    "inspect_memory_image",
+    "read_memory_payload",
+    "rewrite_memory_image",
+]
 
 _LIBXL_HEADER = struct.Struct(">QII")
 _LIBXL_IDENT = 0x4C6962786C466D74  # "LibxlFmt"
@@ -70,6 +89,7 @@ class MemoryImage:
     """What a saved-memory file holds; `reason` says why `complete` is False, else "".
 
     `xen_version` is the major.minor of the hypervisor that wrote the stream ("" when unread).
+    `doubt` says what a complete image of the older formats could not be asked, else "".
     """
 
     complete: bool
@@ -79,22 +99,15 @@ class MemoryImage:
     configuration_json: str = ""
     xen_version: str = ""
     reason: str = ""
-
-
-class _Unfit(Exception):
-    """The walk met something that a complete image does not have; the text says what and where."""
-
-
-@dataclass(frozen=True)
-class _Header:
-    """The file's head: the configuration inside it, and where the libxl stream begins."""
-
-    configuration_json: str
-    stream_offset: int
+    doubt: str = ""
 
 
 def inspect_memory_image(path: Path) -> MemoryImage:
     """Walk the records of the file at `path` by seeking; a missing or foreign file is incomplete.
+
+    An image of xm, or of xl before Xen 4.6, has no END record: it is complete when its head can be
+    read and its stream reaches the end that its layout foretells; where that layout is not known to
+    us, when it is at least as large as the guest's memory (`judge_legacy_stream`); `doubt` tells.
 
     Raises: SaveFailed when the file exists but reading it fails (an I/O error is no verdict).
     """
@@ -114,14 +127,13 @@ def compose_memory_image(configuration_json: str, payload: bytes) -> bytes:
     gives the payload back. Raises: SaveFailed when the configuration is not such JSON.
     """
     try:
-        configuration = _parse_configuration(configuration_json)
-    except _Unfit as unfit:
+        configuration = parse_json(configuration_json)
+    except StreamUnfit as unfit:
         raise SaveFailed(f"Cannot compose a memory image: {unfit}.") from unfit
-    kind = _DOMAIN_PV if _read_text(configuration, "type") == "pv" else _DOMAIN_HVM
-    pages = struct.pack("<Q", len(payload)) + payload
-    pages += bytes(-len(pages) % _PAGE_BYTES)
+    kind = _DOMAIN_PV if read_creation_text(configuration, "type") == "pv" else _DOMAIN_HVM
+    pages = _lay_out(payload)
     parts = [
-        _compose_header(configuration_json),
+        compose_head(configuration_json),
         _LIBXL_HEADER.pack(_LIBXL_IDENT, _LIBXL_VERSION, 0),
         _RECORD.pack(_LIBXL_LIBXC_CONTEXT, 0),
         _LIBXC_HEADER.pack(_LIBXC_MARKER, _LIBXC_IDENT, _LIBXC_VERSIONS[-1], 0, 0, 0),
@@ -138,8 +150,34 @@ def compose_memory_image(configuration_json: str, payload: bytes) -> bytes:
     return b"".join(parts)
 
 
+def compose_legacy_image(
+    configuration: str, payload: bytes, *, fully_virtual: bool, vcpus: int = 1
+) -> bytes:
+    """As `compose_memory_image`, as xl up to Xen 4.4 wrote it; `configuration` is an xl.cfg."""
+    stream = compose_legacy_stream(
+        _lay_out(payload), fully_virtual=fully_virtual, vcpus=vcpus, extended=True
+    )
+    return compose_head(configuration, legacy=True) + stream
+
+
+def compose_xm_image(
+    expression: str, payload: bytes, *, fully_virtual: bool, vcpus: int = 1, extended: bool = False
+) -> bytes:
+    """As `compose_memory_image`, as xend wrote it; `expression` is the domain's S-expression."""
+    stream = compose_legacy_stream(
+        _lay_out(payload), fully_virtual=fully_virtual, vcpus=vcpus, extended=extended
+    )
+    return compose_xm_head(expression) + stream
+
+
+def _lay_out(payload: bytes) -> bytes:
+    """Whole pages that begin with the payload's length."""
+    pages = struct.pack("<Q", len(payload)) + payload
+    return pages + bytes(-len(pages) % _PAGE_BYTES)
+
+
 def read_memory_payload(path: Path) -> bytes:
-    """What `compose_memory_image` put into the pages.
+    """What a `compose_…` put into the pages.
 
     Raises: SaveFailed when the image is not complete, or its pages hold no such payload.
     """
@@ -147,20 +185,31 @@ def read_memory_payload(path: Path) -> bytes:
     try:
         with path.open("rb") as image:
             size_bytes = os.fstat(image.fileno()).st_size
-            header = _read_header(image, size_bytes)
-            for offset, length in _walk_stream(image, size_bytes, header.stream_offset):
+            for offset, length in _find_pages(image, size_bytes, read_head(image, size_bytes)):
                 image.seek(offset)
-                (count,) = struct.unpack("<I", _read_exactly(image, 4))
-                image.seek(offset + 8 + 8 * count)
-                content += _read_exactly(image, length - 8 - 8 * count)
+                content += read_exactly(image, length)
     except OSError as error:
         raise SaveFailed(f"Cannot read the memory image {path}: {error.strerror}.") from error
-    except (_Unfit, struct.error, ValueError) as error:
+    except (StreamUnfit, StreamUnknown, struct.error, ValueError) as error:
         raise SaveFailed(f"The memory image {path} is not complete: {error}.") from error
     length = int.from_bytes(content[:8], "little")
     if length > len(content) - 8:
         raise SaveFailed(f"The memory image {path} holds no payload of ours.")
     return bytes(content[8 : 8 + length])
+
+
+def _find_pages(image: BinaryIO, size_bytes: int, head: ImageHead) -> Iterator[tuple[int, int]]:
+    """Offset and length of every run of memory pages. Raises: StreamUnfit, StreamUnknown."""
+    if head.legacy_stream:
+        walk = LegacyWalk(image, size_bytes, head.stream_offset, fully_virtual=head.fully_virtual)
+        yield from walk.find_pages()
+        return
+    for offset, length in _walk_stream(image, size_bytes, head.stream_offset):
+        image.seek(offset)
+        (count,) = struct.unpack("<I", read_exactly(image, 4))
+        if length < 8 + 8 * count:
+            raise StreamUnfit(f"the record of pages at byte {offset} is too short")
+        yield offset + 8 + 8 * count, length - 8 - 8 * count
 
 
 def rewrite_memory_image(
@@ -176,19 +225,25 @@ def rewrite_memory_image(
     `disks` maps vdev (`xvda`) to the new path; disks left out keep theirs. The stream is copied
     unchanged, the copy synced and walked again. The target is private (0600): it is guest RAM.
 
-    Raises: RestoreRefused when the source is not complete, a vdev is unknown, or the target exists;
-    SaveFailed when reading or writing fails.
+    Raises: RestoreRefused when the source is not complete or of an older format, a vdev is unknown,
+    or the target exists; SaveFailed when reading or writing fails.
     """
     inspected = inspect_memory_image(source)
     if not inspected.complete:
         raise RestoreRefused(f"The memory image {source} is not complete: {inspected.reason}.")
+    if not inspected.xen_version:
+        raise RestoreRefused(
+            f"The memory image {source} was written by xm, or by xl before Xen 4.6: it can only be "
+            "restored as it is.",
+            hint="restore it under its own name and onto its own disks",
+        )
     configuration = _rewrite_configuration(inspected.configuration_json, name, uuid, disks or {})
     created = False
     try:
         with source.open("rb") as image, _create_private(target) as copy:
             created = True
-            image.seek(_read_header(image, inspected.size_bytes).stream_offset)
-            copy.write(_compose_header(configuration))
+            image.seek(read_head(image, inspected.size_bytes).stream_offset)
+            copy.write(compose_head(configuration))
             while chunk := image.read(_COPY_BYTES):
                 copy.write(chunk)
             copy.flush()
@@ -213,7 +268,7 @@ def _create_private(path: Path) -> BinaryIO:
 def _rewrite_configuration(
     text: str, name: str | None, uuid: str | None, disks: Mapping[str, str]
 ) -> str:
-    configuration = _parse_configuration(text)
+    configuration = parse_json(text)
     creation = configuration["c_info"]
     if not isinstance(creation, dict):
         raise RestoreRefused("The memory image's configuration has no c_info object.")
@@ -237,80 +292,55 @@ def _rewrite_configuration(
     return json.dumps(configuration, indent=4) + "\n"
 
 
-def _compose_header(configuration_json: str) -> bytes:
-    # xl hands the text to a C parser: the NUL belongs to it and counts in its length.
-    configuration = configuration_json.encode("utf-8", "surrogateescape") + b"\0"
-    optional = struct.pack("<I", len(configuration)) + configuration
-    flags = _FLAG_JSON | _FLAG_STREAM_V2
-    return MAGIC + _HEADER_TAIL.pack(_BYTE_ORDER_MARK, flags, 0, len(optional)) + optional
-
-
 def _inspect(image: BinaryIO, size_bytes: int) -> MemoryImage:
     try:
-        header = _read_header(image, size_bytes)
-        configuration = _parse_configuration(header.configuration_json)
-    except _Unfit as unfit:
+        head = read_head(image, size_bytes)
+    except StreamUnfit as unfit:
         return MemoryImage(complete=False, size_bytes=size_bytes, reason=str(unfit))
-    reason, version = "", ""
+    reason, version, doubt = "", "", ""
     try:
-        version = _read_xen_version(image, header.stream_offset)
-        if not sum(1 for _ in _walk_stream(image, size_bytes, header.stream_offset)):
-            reason = "the stream holds no memory pages"
-    except _Unfit as unfit:
+        if head.legacy_stream:
+            doubt = judge_legacy_stream(
+                image,
+                size_bytes,
+                head.stream_offset,
+                fully_virtual=head.fully_virtual,
+                memory_bytes=head.memory_bytes,
+            )
+        else:
+            version = _read_xen_version(image, head.stream_offset)
+            if not sum(1 for _ in _walk_stream(image, size_bytes, head.stream_offset)):
+                reason = "the stream holds no memory pages"
+    except StreamUnfit as unfit:
         reason = str(unfit)
     return MemoryImage(
         complete=not reason,
         size_bytes=size_bytes,
-        domain_name=_read_text(configuration, "name"),
-        uuid=_read_text(configuration, "uuid").lower(),
-        configuration_json=header.configuration_json,
+        domain_name=head.domain_name,
+        uuid=head.uuid,
+        configuration_json=head.configuration_json,
         xen_version=version,
         reason=reason,
+        doubt=doubt,
     )
-
-
-def _read_header(image: BinaryIO, size_bytes: int) -> _Header:
-    image.seek(0)
-    magic = image.read(len(MAGIC))
-    if magic.startswith(XM_MAGIC):
-        raise _Unfit("it was written by xm, whose stream cannot be judged")
-    if magic != MAGIC:
-        raise _Unfit("it does not begin as a file of `xl save`")
-    byte_order, mandatory, optional, length = _HEADER_TAIL.unpack(
-        _read_exactly(image, _HEADER_TAIL.size)
-    )
-    if byte_order != _BYTE_ORDER_MARK:
-        raise _Unfit("its byte order is not this machine's")
-    if mandatory != _FLAG_JSON | _FLAG_STREAM_V2 or optional:
-        raise _Unfit(
-            f"its header has flags {mandatory:#x}/{optional:#x}: a format of another Xen version"
-        )
-    if not 4 < length <= min(_CONFIGURATION_LIMIT_BYTES, size_bytes - _HEADER_BYTES):
-        raise _Unfit(f"its configuration of {length} bytes does not fit the file")
-    part = _read_exactly(image, length)
-    (configuration_bytes,) = struct.unpack_from("<I", part)
-    if configuration_bytes > length - 4:
-        raise _Unfit(f"its configuration claims {configuration_bytes} of {length - 4} bytes")
-    text = part[4 : 4 + configuration_bytes].split(b"\0", 1)[0]
-    return _Header(text.decode("utf-8", "surrogateescape"), _HEADER_BYTES + length)
 
 
 def _read_xen_version(image: BinaryIO, stream_offset: int) -> str:
     """Major and minor version in the domain header, which follows the first LIBXC_CONTEXT."""
     image.seek(stream_offset + _LIBXL_HEADER.size + _RECORD.size + _LIBXC_HEADER.size)
-    _, _, _, major, minor = _DOMAIN_HEADER.unpack(_read_exactly(image, _DOMAIN_HEADER.size))
+    _, _, _, major, minor = _DOMAIN_HEADER.unpack(read_exactly(image, _DOMAIN_HEADER.size))
     return f"{major}.{minor}"
 
 
 def _walk_stream(image: BinaryIO, size_bytes: int, offset: int) -> Iterator[tuple[int, int]]:
     """Yield offset and length of every record of memory pages, up to the outer END.
 
-    Raises: _Unfit where the file ends early, goes on after END, or is no such stream.
+    Raises: StreamUnfit where the file ends early, goes on after END, or is no such stream.
     """
     image.seek(offset)
-    ident, version, options = _LIBXL_HEADER.unpack(_read_exactly(image, _LIBXL_HEADER.size))
+    ident, version, options = _LIBXL_HEADER.unpack(read_exactly(image, _LIBXL_HEADER.size))
     if ident != _LIBXL_IDENT or version != _LIBXL_VERSION or options & _OPTION_BIG_ENDIAN:
-        raise _Unfit(f"no libxl stream that we know begins at byte {offset}")
+        raise StreamUnfit(f"no libxl stream that we know begins at byte {offset}")
     position = offset + _LIBXL_HEADER.size
     while True:
         kind, length, body = _read_record(image, size_bytes, position, "libxl")
@@ -320,7 +350,7 @@ def _walk_stream(image: BinaryIO, size_bytes: int, offset: int) -> Iterator[tupl
         if kind == _LIBXL_LIBXC_CONTEXT:
             position = yield from _walk_libxc(image, size_bytes, position)
     if position != size_bytes:
-        raise _Unfit(f"{size_bytes - position} bytes follow its END record")
+        raise StreamUnfit(f"{size_bytes - position} bytes follow its END record")
 
 
 def _walk_libxc(
@@ -329,11 +359,11 @@ def _walk_libxc(
     """As `_walk_stream`, for the inner stream; returns where the outer one goes on."""
     image.seek(offset)
     marker, ident, version, options, _, _ = _LIBXC_HEADER.unpack(
-        _read_exactly(image, _LIBXC_HEADER.size)
+        read_exactly(image, _LIBXC_HEADER.size)
     )
     known = marker == _LIBXC_MARKER and ident == _LIBXC_IDENT and version in _LIBXC_VERSIONS
     if not known or options & _OPTION_BIG_ENDIAN:
-        raise _Unfit(f"no libxc stream that we know begins at byte {offset}")
+        raise StreamUnfit(f"no libxc stream that we know begins at byte {offset}")
     position = offset + _LIBXC_HEADER.size + _DOMAIN_HEADER.size
     while True:
         kind, length, body = _read_record(image, size_bytes, position, "libxc")
@@ -349,37 +379,14 @@ def _read_record(
 ) -> tuple[int, int, int]:
     """Type and length of the record at `position`, and where its body begins."""
     image.seek(position)
-    kind, length = _RECORD.unpack(_read_exactly(image, _RECORD.size))
+    kind, length = _RECORD.unpack(read_exactly(image, _RECORD.size))
     if kind & ~_OPTIONAL_RECORD > _LARGEST_KNOWN_RECORD:
-        raise _Unfit(f"unknown {stream} record {kind:#x} at byte {position}")
+        raise StreamUnfit(f"unknown {stream} record {kind:#x} at byte {position}")
     body = position + _RECORD.size
     if _end_of_record(body, length) > size_bytes:
-        raise _Unfit(f"it ends inside the {stream} record at byte {position}")
+        raise StreamUnfit(f"it ends inside the {stream} record at byte {position}")
     return kind, length, body
 
 
 def _end_of_record(body: int, length: int) -> int:
     return body + length + -length % 8
-
-
-def _read_exactly(image: BinaryIO, count: int) -> bytes:
-    content = image.read(count)
-    if len(content) != count:
-        raise _Unfit(f"it ends at byte {image.tell()}, before its END record")
-    return content
-
-
-def _parse_configuration(text: str) -> dict[str, object]:
-    try:
-        configuration = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _Unfit(f"its configuration is no JSON: {error}") from error
-    if not isinstance(configuration, dict) or not isinstance(configuration.get("c_info"), dict):
-        raise _Unfit("its configuration has no c_info object")
-    return configuration
-
-
-def _read_text(configuration: Mapping[str, object], key: str) -> str:
-    creation = configuration.get("c_info")
-    value = creation.get(key, "") if isinstance(creation, dict) else ""
-    return value if isinstance(value, str) else ""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from xenbackup.dom0.tool_output import refuse_output
@@ -65,6 +65,26 @@ def parse_expressions(command: str, text: str) -> tuple[Expression, ...]:
     if len(stack) != 1 or stack[0][0]:
         raise refuse_output(command, text[-80:], expected="whole lists")
     return tuple(stack[0][1])
+
+
+def compose_expression(expression: Expression, *, without: Collection[str] = ()) -> str:
+    """The list as text that `parse_expressions` reads again, but for children with these heads.
+
+    Words come before lists, whatever order they had: xend looks both up by head.
+    """
+    parts = [_write_word(expression.head)] if expression.head else []
+    parts += [_write_word(word) for word in expression.words]
+    parts += [
+        compose_expression(child) for child in expression.children if child.head not in without
+    ]
+    return f"({' '.join(parts)})"
+
+
+def _write_word(word: str) -> str:
+    if re.fullmatch(r"""[^\s()"'\\]+""", word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _read_word(match: re.Match[str]) -> str:

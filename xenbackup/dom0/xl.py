@@ -47,6 +47,10 @@ class Xl(DomainActs):
         """Before Xen 4.20 a domain's monitor takes a suspend for the domain's end."""
         return self._read_version() < _MONITOR_SURVIVES_SINCE
 
+    def name_while_saving(self, name: str) -> str:
+        """None of its own: xl does the work itself, and a save ends with its process."""
+        return ""
+
     def list_domains(self) -> tuple[Domain, ...]:
         """All guests, without Domain-0 and the nameless rows of domains coming or going.
 

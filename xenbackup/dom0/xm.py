@@ -1,7 +1,8 @@
 """The older `xm` toolstack: the same verbs, S-expressions for JSON, no `save -p`, no monitors.
 
 Its daemon xend watches every domain itself, so a suspend costs no monitor; and it knows domains
-that are shut off, which xl does not.
+that are shut off, which xl does not. xend also does the work: whoever kills `xm save` does not end
+the save.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xenbackup.dom0.acts import (
+    ACT_TIMEOUT_SECONDS,
     SAVE_TIMEOUT_SECONDS,
     DomainActs,
     ProgressCallback,
@@ -27,8 +29,17 @@ from xenbackup.dom0.xm_parsers import (
     parse_xm_vcpu_table,
 )
 from xenbackup.errors import CommandFailed, UsageError
-from xenbackup.model.command import CommandResult
-from xenbackup.model.domain import Domain, DomainStatus, Tuning
+from xenbackup.model.command import Command, CommandResult
+from xenbackup.model.domain import (
+    Domain,
+    DomainState,
+    DomainStatus,
+    ShutdownReason,
+    Tuning,
+)
+
+EXPRESSION_SUFFIX = ".sxp"
+SAVING_PREFIX = "migrating-"
 
 
 class Xm(DomainActs):
@@ -42,6 +53,10 @@ class Xm(DomainActs):
 
     def monitors_die_on_suspend(self) -> bool:
         return False
+
+    def name_while_saving(self, name: str) -> str:
+        """xend renames a domain for as long as it is saved, whether or not its caller lives."""
+        return f"{SAVING_PREFIX}{name}"
 
     def list_domains(self) -> tuple[Domain, ...]:
         """All guests that exist in the hypervisor. Raises: CommandFailed, UnexpectedOutput."""
@@ -108,6 +123,22 @@ class Xm(DomainActs):
             own_unit=own_unit,
         )
 
+    def create(
+        self, configuration_path: Path, *, paused: bool = False, run_id: str, own_unit: str = ""
+    ) -> CommandResult:
+        """Boot a domain afresh from a file of settings, or of an S-expression (`.sxp`)."""
+        path = spell_path(configuration_path)
+        is_expression = configuration_path.suffix == EXPRESSION_SUFFIX
+        options = ("-p",) if paused else ()
+        return self._host.run(
+            Command(
+                argv=("xm", "create", *options, f"--config={path}" if is_expression else path),
+                timeout_seconds=ACT_TIMEOUT_SECONDS,
+                run_id=run_id,
+                own_unit=own_unit,
+            )
+        )
+
     def check_configuration(self, configuration_path: Path) -> CommandResult:
         """Let xm parse a configuration file without creating anything (`xm create -n`)."""
         return self.act("create", "--dryrun", spell_path(configuration_path))
@@ -158,8 +189,20 @@ class Xm(DomainActs):
         stopped = [domain for domain in configured if domain.domid == STOPPED_DOMID]
         # Memory and processors of the long form are the configured ones; the table has today's.
         existing = [
-            replace(domain, state=row.state, memory_mib=row.memory_mib, vcpus=row.vcpus)
+            replace(
+                domain,
+                state=_add_reason(row.state, domain.state.shutdown_reason),
+                memory_mib=row.memory_mib,
+                vcpus=row.vcpus,
+            )
             for domain in configured
             if (row := rows.get(domain.domid)) is not None
         ]
         return (*existing, *stopped)
+
+
+def _add_reason(state: DomainState, reason: ShutdownReason | None) -> DomainState:
+    """The table tells that a domain is shut down, the long form why."""
+    if not state.shutdown or state.shutdown_reason is not None:
+        return state
+    return replace(state, shutdown_reason=reason)

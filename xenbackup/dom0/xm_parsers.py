@@ -8,9 +8,9 @@ alone would be ambiguous.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from xenbackup.dom0.sexpressions import Expression, parse_expressions
+from xenbackup.dom0.sexpressions import Expression, compose_expression, parse_expressions
 from xenbackup.dom0.tool_output import parse_count, refuse_output, split_lines
 from xenbackup.dom0.xl_parsers import CreditShare, parse_credit_table, spell_pci_address
 from xenbackup.model.domain import (
@@ -36,6 +36,32 @@ _VCPU_ROW = re.compile(
 _AFFINITY = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
 _CREDIT_PAIR = re.compile(r"'(weight|cap)': (\d{1,9})L?")
 _CREDIT_DICT = re.compile(r"\{'(?:weight|cap)': \d{1,9}L?, '(?:weight|cap)': \d{1,9}L?\}")
+# xend before 3.1 has words, later ones the hypervisor's numbers.
+_SHUTDOWN_REASONS = {
+    word: reason
+    for number, reason in enumerate(
+        (
+            ShutdownReason.POWEROFF,
+            ShutdownReason.REBOOT,
+            ShutdownReason.SUSPEND,
+            ShutdownReason.CRASH,
+        )
+    )
+    for word in (str(number), reason.value)
+}
+# What xend adds of the domain's present life: a domain is created without it.
+_OF_ONE_LIFE = (
+    "domid",
+    "state",
+    "status",
+    "shutdown_reason",
+    "cpu_time",
+    "start_time",
+    "up_time",
+    "online_vcpus",
+    "store_mfn",
+    "console_mfn",
+)
 _ODD_SPACES = re.compile(r"[\u00a0\u2007\u202f]")
 _ODD_DASHES = re.compile(r"[\u2010-\u2015\u2212\u00ad]")
 _CONTROLS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -200,7 +226,10 @@ def _read_domain(command: str, expression: Expression) -> Domain:
     uuid = expression.word("uuid").lower()
     if not name or (uuid and not _UUID.fullmatch(uuid)):
         raise refuse_output(command, f"{name} {uuid}", expected="a name and a UUID")
-    letters = expression.word("state")
+    state = parse_xm_state(command, expression.word("state"))
+    if state.shutdown and state.shutdown_reason is None:
+        reason = _SHUTDOWN_REASONS.get(expression.word("shutdown_reason"))
+        state = replace(state, shutdown_reason=reason)
     shown = expression.word("domid")
     domid = parse_count(command, shown) if shown not in ("", "-1", "None") else STOPPED_DOMID
     return Domain(
@@ -208,12 +237,13 @@ def _read_domain(command: str, expression: Expression) -> Domain:
         domid=domid,
         uuid=uuid,
         kind=_read_kind(expression),
-        state=parse_xm_state(command, letters),
+        state=state,
         memory_mib=_read_number(command, expression, "memory"),
         vcpus=_read_number(command, expression, "vcpus") or 1,
         disks=tuple(_read_disks(command, expression)),
         pci_devices=tuple(_read_pci(command, expression)),
         maximum_memory_mib=_read_number(command, expression, "maxmem"),
+        configuration_sexp=compose_expression(expression, without=_OF_ONE_LIFE),
     )
 
 

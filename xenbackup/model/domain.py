@@ -75,7 +75,8 @@ class Domain:
     """A domain in the hypervisor now, or (domid -1, no state letters) one that is shut off.
 
     `domid` and `uuid` as listed; `memory_mib` current; `configuration_json` is the `config` object
-    of `xl list -l` as text, kept whole in recovery points ("" for xm, which has none).
+    of `xl list -l` as text, kept whole in recovery points ("" for xm, which has none);
+    `configuration_sexp` what xm has in its place, without what belongs to one life of the domain.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Domain:
     configured_uuid: str = ""
     maximum_memory_mib: int = 0
     configuration_json: str = ""
+    configuration_sexp: str = ""
 
     @property
     def exists(self) -> bool:

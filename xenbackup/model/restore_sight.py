@@ -39,9 +39,7 @@ class PathSight:
 
     def overlaps(self, other: PathSight) -> bool:
         """One is the other, or a part of it; two partitions of one disk are neither."""
-        return bool(
-            self.tokens & (other.tokens | other.relatives) or self.relatives & other.tokens
-        )
+        return bool(self.tokens & (other.tokens | other.relatives) or self.relatives & other.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,13 @@ from xenbackup.model.job import DestinationKind
 from xenbackup.model.restore import RestoreMark
 from xenbackup.model.restore_sight import PathSight, RestoreSight
 from xenbackup.operations.house import House
+from xenbackup.planning.restore_candidates import propose_candidates
 from xenbackup.planning.restore_configuration import (
     list_needed_files,
     list_pci_devices,
     read_configuration,
 )
 from xenbackup.planning.restore_plan import RestoreRequest, is_half_built
-from xenbackup.planning.restore_targets import propose_candidates
 from xenbackup.records.restore_marks import RestoreMarks
 
 MARKS_FOLDER = "restores"

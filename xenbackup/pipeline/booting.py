@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xenbackup.dom0 import guest_configuration as configuration
+from xenbackup.dom0.xm import EXPRESSION_SUFFIX
 from xenbackup.errors import RestoreFailed
 from xenbackup.model import entries as e
 from xenbackup.pipeline import guest
@@ -15,7 +16,7 @@ CONFIGURATION_SUFFIX = ".cfg"
 
 
 def boot_guest(context: RunContext) -> None:
-    """Create the domain again from the configuration it ran with, written out as an xl.cfg.
+    """Create the domain again from the configuration it ran with, as an xl.cfg or, for xm, a .sxp.
 
     The UUID is kept, so that a second recovery recognises the guest. What the writer cannot
     express is warned of, never dropped in silence.
@@ -23,11 +24,7 @@ def boot_guest(context: RunContext) -> None:
     Raises: RestoreFailed when the toolstack does not create it.
     """
     domain = context.plan.domain
-    composed = configuration.compose_configuration(domain.configuration_json, uuid=domain.uuid)
-    path = f"{context.record.start.memory_image_path}{CONFIGURATION_SUFFIX}"
-    durable.replace_file(context.host.place(path), composed.content)
-    for missing in composed.unwritten:
-        context.warn(f"{domain.name} boots without {missing}.")
+    path = _write_configuration(context)
     context.journal.write(e.Booting())
     result = context.toolstack.create(
         Path(path), run_id=context.run_id, own_unit=context.restore_unit
@@ -37,3 +34,20 @@ def boot_guest(context: RunContext) -> None:
         raise RestoreFailed(f"{domain.name} could not be booted afresh{guest.explain(result)}.")
     context.warn(f"{domain.name} was booted afresh: its memory image could not be used.")
     guest.confirm_return(context, started.domid, result)
+
+
+def _write_configuration(context: RunContext) -> str:
+    """Path of a file that the toolstack creates the domain from. Raises: XenbackupError."""
+    domain = context.plan.domain
+    stem = context.record.start.memory_image_path
+    if domain.configuration_sexp:
+        path = f"{stem}{EXPRESSION_SUFFIX}"
+        content = domain.configuration_sexp.encode("utf-8", "surrogateescape")
+        durable.replace_file(context.host.place(path), content)
+        return path
+    composed = configuration.compose_configuration(domain.configuration_json, uuid=domain.uuid)
+    path = f"{stem}{CONFIGURATION_SUFFIX}"
+    durable.replace_file(context.host.place(path), composed.content)
+    for missing in composed.unwritten:
+        context.warn(f"{domain.name} boots without {missing}.")
+    return path

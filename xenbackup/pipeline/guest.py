@@ -22,6 +22,7 @@ FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
 DEATH_DEADLINE_SECONDS = 180.0
 DEATH_PATIENCE_SECONDS = 10.0
+DAEMON_PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.5
 RESTORE_ATTEMPTS = 5
 
@@ -102,8 +103,31 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             )
 
 
+def wait_for_daemon(context: RunContext) -> None:
+    """Wait for a save that the toolstack's daemon goes on with after its caller died (xend).
+
+    The domain bears another name meanwhile. Judged now it would look stuck, be resumed, and then
+    be destroyed by the daemon. An image that has not grown for long is waited for no more.
+    """
+    name = context.toolstack.name_while_saving(context.plan.domain.name)
+    if not name or not context.record.save_begun:
+        return
+    size_bytes, since = -1, context.host.monotonic_seconds()
+    while (found := context.toolstack.find_status(context.plan.domain.uuid)) is not None:
+        if found.name != name:
+            return
+        image = context.memory_image
+        now_bytes = image.stat().st_size if image.exists() else 0
+        if now_bytes != size_bytes:
+            size_bytes, since = now_bytes, context.host.monotonic_seconds()
+        if context.host.monotonic_seconds() - since > DAEMON_PATIENCE_SECONDS:
+            context.warn(f"{name} is still being saved, but its image does not grow: xend hangs?")
+            return
+        context.host.sleep(POLL_SECONDS)
+
+
 def verify_image(context: RunContext) -> MemoryImage:
-    """Make the memory image private and durable, and read its records to the END.
+    """Make the memory image private and durable, and read its records to their end.
 
     Raises: StateFailed; SaveFailed when it is not whole, or is of another domain.
     """
@@ -114,6 +138,8 @@ def verify_image(context: RunContext) -> MemoryImage:
         raise SaveFailed(f"The memory image {path} is not whole: {found.reason}.")
     if found.uuid and found.uuid != context.plan.domain.uuid:
         raise SaveFailed(f"The memory image {path} is of domain {found.uuid}, not of ours.")
+    if found.doubt:
+        context.warn(f"The memory image of {context.plan.domain.name}: {found.doubt}.")
     return found
 
 

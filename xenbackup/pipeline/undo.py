@@ -46,6 +46,7 @@ def undo_run(context: RunContext) -> bool:
 
 def settle_guest(context: RunContext) -> bool:
     """Decide, act and look again until the guest needs nothing more. False when that failed."""
+    guest.wait_for_daemon(context)
     attempts: list[RescueAction] = []
     failures = 0
     for _ in range(DECISIONS_LIMIT):

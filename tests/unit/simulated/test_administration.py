@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.syncs import cut_power, watch_syncs
 from tests.unit.simulated.hosts import (
     SPOOL,
     complaints,
@@ -169,6 +171,16 @@ def test_power_cut_takes_guests_and_unsynced_files(
     must(host, "xl", "create", "/etc/xen/web.cfg")
     host.sleep(2.0)
     assert [] == complaints(host)
+
+
+def test_power_cut_spares_what_this_process_synced(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    with watch_syncs() as synced:
+        for name in ("kept", "lost"):
+            must(host, "xl", "save", "-c", "web", f"{SPOOL}/{name}")
+        with host.place(f"{SPOOL}/kept").open("rb") as file:
+            os.fsync(file.fileno())
+    assert (f"{SPOOL}/lost",) == cut_power(host, synced)
 
 
 def test_xendomains_restores_what_it_saved_and_starts_the_rest(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_guest_counts_in_virtual_time(tmp_path: Path) -> None:
     assert [] == complaints(host)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(pauses=st.lists(st.floats(min_value=0.0, max_value=1.0), min_size=1, max_size=8))
 def test_disks_of_one_instant_never_break_the_invariant(
     tmp_path_factory: pytest.TempPathFactory, pauses: list[float]

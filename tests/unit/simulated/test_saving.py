@@ -278,6 +278,18 @@ def test_restore_killed_early_leaves_a_half_built_domain_without_disks(tmp_path:
     assert [] == complaints(host)
 
 
+def test_half_built_domain_that_is_let_run_crashes_and_is_told_of(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    must(host, "xl", "save", "web", IMAGE)
+    host.set_fault(
+        Fault(tool="xl", kind=FaultKind.KILL_MIDDLE, verb="restore", boundary="building")
+    )
+    call(host, "xl", "restore", "-p", IMAGE)
+    must(host, "xl", "unpause", "web")
+    assert "---sc-" == letters(host)
+    assert ["resume: a half-built domain was let run"] == complaints(host)
+
+
 def test_restore_is_refused_while_the_name_is_taken(tmp_path: Path) -> None:
     host = make_host(tmp_path)
     must(host, "xl", "save", "-c", "web", IMAGE)

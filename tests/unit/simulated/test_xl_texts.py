@@ -256,6 +256,12 @@ def test_dying_domain_has_no_name(tmp_path: Path) -> None:
     assert seen[0].splitlines()[2].startswith("(null)  ")
 
 
+def test_small_guest_dies_when_too_much_of_its_memory_is_taken(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    must(host, "xl", "mem-set", "web", "20m")
+    assert "absent" == letters(host)
+
+
 def test_host_without_a_tool_says_so(tmp_path: Path) -> None:
     from xenbackup.errors import CommandFailed
 

@@ -29,7 +29,6 @@ from xenbackup.dom0.simulated.execute import TOOLS, Circumstances, execute
 from xenbackup.dom0.simulated.faults import Fault, read_faults
 from xenbackup.dom0.simulated.host import SimulatedHost
 from xenbackup.dom0.simulated.oracle import read_oracle
-from xenbackup.dom0.simulated.power_cut import cut_power, mark_synced
 from xenbackup.dom0.simulated.processes import register_child, release_child
 from xenbackup.dom0.simulated.state import NANOSECONDS, SimulatorFailed
 from xenbackup.dom0.simulated.store import Store
@@ -191,17 +190,14 @@ def parse_fault(words: list[str]) -> Fault:
 
 
 def _synced(directory: Path, rest: list[str]) -> int:
-    with SimulatedHost(directory).machine() as machine:
-        for path in rest:
-            mark_synced(machine, path)
-        machine.commit()
+    host = SimulatedHost(directory)
+    for path in rest:
+        host.mark_synced(path)
     return 0
 
 
 def _reboot_host(directory: Path, rest: list[str]) -> int:
-    with SimulatedHost(directory).machine() as machine:
-        lost = cut_power(machine)
-    for path in lost:
+    for path in SimulatedHost(directory).cut_power():
         sys.stdout.write(f"lost {path}\n")
     return 0
 

@@ -110,7 +110,7 @@ def create_host(
     groups: Sequence[GroupSpec] = (GroupSpec(),),
     guests: Sequence[GuestSpec] = DEFAULT_GUESTS,
     seed: int = 1,
-    xen_version: tuple[int, int] = (4, 17),
+    xen_version: tuple[int, int] | None = None,
     total_memory_mib: int = 4095,
     pci: Sequence[PciDevice] | None = None,
     hostname: str = "dom0",
@@ -118,10 +118,13 @@ def create_host(
 ) -> None:
     """Lay out a host below `directory` and start its running guests.
 
+    `toolstack` is xl or xm, `xen_version` then 4.17 or 3.4 unless given.
+
     Raises: SimulatorFailed when there is one already, or a guest cannot be started.
     """
     if (directory / "host").exists():
         raise SimulatorFailed(f"{directory} holds a simulated host already.")
+    version = xen_version or ((3, 4) if toolstack == "xm" else (4, 17))
     chosen = random.Random(seed)  # noqa: S311  (reproducible, nothing secret)
     state = HostState(
         schema=1,
@@ -130,8 +133,8 @@ def create_host(
         clock_ns=START_NS,
         started_ns=START_NS,
         seed=seed,
-        xen_major=xen_version[0],
-        xen_minor=xen_version[1],
+        xen_major=version[0],
+        xen_minor=version[1],
         total_memory_mib=total_memory_mib,
         hostname=hostname,
         toolstack=toolstack,
@@ -190,8 +193,11 @@ def _copy_sparsely(source: str, target: str) -> None:
 
 
 def start_guest(store: Store, kept: dict[str, ExceptionStore], name: str) -> None:
-    """`xl create` of a guest from its file. Raises: SimulatorFailed with what xl said."""
-    argv = ("xl", "create", f"/etc/xen/{name}.cfg")
+    """Create a guest from its file. Raises: SimulatorFailed with what the toolstack said."""
+    state = store.lock()
+    tool = state.toolstack
+    store.unlock()
+    argv = (tool, "create", f"/etc/xen/{name}.cfg")
     result = execute(store, kept, argv, Circumstances())
     if result.exit_code:
         raise SimulatorFailed(f"Cannot start {name}: {''.join(result.stderr)}")

@@ -12,6 +12,7 @@ from xenbackup.dom0.simulated.device import SimulatedDevice
 from xenbackup.dom0.simulated.exception_store import ExceptionStore
 from xenbackup.dom0.simulated.execute import TOOLS, Circumstances, execute
 from xenbackup.dom0.simulated.faults import Fault, read_faults, write_faults
+from xenbackup.dom0.simulated.power_cut import cut_power, mark_synced
 from xenbackup.dom0.simulated.processes import living_processes, signal_simulated
 from xenbackup.dom0.simulated.session import Machine, place_below
 from xenbackup.dom0.simulated.state import NANOSECONDS
@@ -152,6 +153,17 @@ class SimulatedHost:
     def clear_faults(self) -> None:
         with self.machine():
             write_faults(self.directory, [])
+
+    def cut_power(self) -> tuple[str, ...]:
+        """Cut the power and boot again; returns the saved files that were lost with it."""
+        with self.machine() as machine:
+            return cut_power(machine)
+
+    def mark_synced(self, path: str) -> None:
+        """A saved file has been synced: it outlives a power cut."""
+        with self.machine() as machine:
+            mark_synced(machine, path)
+            machine.commit()
 
     def close(self) -> None:
         """Close the files that are kept open for speed; the host may be used again."""

@@ -33,6 +33,7 @@ def cut_power(machine: Machine) -> tuple[str, ...]:
     state.domains = []
     state.processes = []
     state.openers = []
+    state.xend_works = []
     state.xenstore = {}
     state.xenstore_removed = []
     state.next_domid = 1

@@ -186,6 +186,19 @@ class SavedFile(Struct):
     synced: bool = False
 
 
+class XendWork(Struct):
+    """What xend is at for a caller: `kind` is save, restore, create or destroy.
+
+    `keep` leaves a saved domain running, a built one paused; `due_ns` is when a save is done.
+    """
+
+    kind: str
+    domid: int
+    path: str = ""
+    keep: bool = False
+    due_ns: int = 0
+
+
 class HostState(Struct):
     """Everything. `advancing_to_ns` is set while guests tick: whoever finds it set after a kill
     repeats that stretch of time, whose writes are the same writes."""
@@ -224,6 +237,7 @@ class HostState(Struct):
     xenstore: dict[str, str] = field(default_factory=dict)
     xenstore_removed: list[str] = field(default_factory=list)
     saved_files: list[SavedFile] = field(default_factory=list)
+    xend_works: list[XendWork] = field(default_factory=list)
 
     @property
     def xen_version(self) -> tuple[int, int]:

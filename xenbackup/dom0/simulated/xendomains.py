@@ -17,24 +17,32 @@ def stop_domains(store: Store, kept: dict[str, ExceptionStore]) -> tuple[str, ..
     """Save every guest into the service's folder; returns what went wrong."""
     folder = store.directory / SAVE_FOLDER.lstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
+    tool = _toolstack(store)
     return tuple(
         problem
         for name in _running(store, kept)
-        for problem in _call(store, kept, "xl", "save", name, f"{SAVE_FOLDER}/{name}")
+        for problem in _call(store, kept, tool, "save", name, f"{SAVE_FOLDER}/{name}")
     )
 
 
 def start_domains(store: Store, kept: dict[str, ExceptionStore]) -> tuple[str, ...]:
     """Restore what was saved and delete the files, then start what is to start by itself."""
     problems: list[str] = []
+    tool = _toolstack(store)
     for path in _list_files(store.directory / SAVE_FOLDER.lstrip("/")):
-        problems += _call(store, kept, "xl", "restore", f"{SAVE_FOLDER}/{path.name}")
+        problems += _call(store, kept, tool, "restore", f"{SAVE_FOLDER}/{path.name}")
         path.unlink()
     running = set(_running(store, kept))
     for path in _list_files(store.directory / AUTO_FOLDER.lstrip("/")):
         if path.stem not in running:
-            problems += _call(store, kept, "xl", "create", f"{AUTO_FOLDER}/{path.name}")
+            problems += _call(store, kept, tool, "create", f"{AUTO_FOLDER}/{path.name}")
     return tuple(problems)
+
+
+def _toolstack(store: Store) -> str:
+    tool = store.lock().toolstack
+    store.unlock()
+    return tool
 
 
 def _list_files(folder: Path) -> list[Path]:

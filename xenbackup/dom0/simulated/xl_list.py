@@ -158,9 +158,15 @@ def print_json(value: object, indent: int = 0) -> str:
 def run_info(session: Session, words: list[str]) -> int:
     parse_xl_options("info", words, "hn", ["numa"], most=0)
     session.spend(0.02)
-    state = session.state
+    facts = machine_facts(session.state)
+    session.out("".join(f"{key:<23}: {value}\n" for key, value in facts.items()))
+    return 0
+
+
+def machine_facts(state: HostState) -> dict[str, object]:
+    """What `xl info` tells, in its order."""
     version = f"{state.xen_major}.{state.xen_minor}"
-    facts = {
+    return {
         "host": state.hostname,
         "release": "6.1.0-56-amd64",
         "version": "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)",
@@ -196,8 +202,6 @@ def run_info(session: Session, words: list[str]) -> int:
         "build_id": "151b373fd64b321593bf987fd923cd10dabadac4",
         "xend_config_format": 4,
     }
-    session.out("".join(f"{key:<23}: {value}\n" for key, value in facts.items()))
-    return 0
 
 
 def run_domid(session: Session, words: list[str]) -> int:

@@ -41,6 +41,11 @@ def run_unpause(session: Session, words: list[str]) -> int:
         )
         return 0
     domain.pauses -= 1
+    if not domain.built and not domain.pauses:
+        # What a killed restore left has half of its memory: it runs into the void.
+        domain.built, domain.shutdown = True, "crash"
+        complaint = "resume: a half-built domain was let run"
+        session.state.program_of(domain.name).corruptions.append(complaint)
     session.wake_guest(domain)
     session.boundary("unpaused")
     return 0
@@ -114,11 +119,13 @@ def end_guest(machine: Machine, domain: Domain, reason: str) -> None:
     """The guest ends by itself (poweroff, reboot, crash); a living monitor acts on it."""
     domain.shutdown = reason
     monitor = monitor_of(machine, domain.domid)
-    if monitor is not None and not monitor.stopped:
+    if machine.state.toolstack == "xm":
+        handle_shutdown(machine, domain, None)  # xend watches every domain itself
+    elif monitor is not None and not monitor.stopped:
         handle_shutdown(machine, domain, monitor)
 
 
-def handle_shutdown(machine: Machine, domain: Domain, monitor: SimulatedProcess) -> None:
+def handle_shutdown(machine: Machine, domain: Domain, monitor: SimulatedProcess | None) -> None:
     """What an xl monitor does with a domain that shut down: rebuild it, or clean it away."""
     state = machine.state
     if domain.shutdown != "reboot":
@@ -147,7 +154,8 @@ def handle_shutdown(machine: Machine, domain: Domain, monitor: SimulatedProcess)
     for vbd in fresh.vbds:
         vbd.frontend, vbd.backend = 1, 2
     state.domains[state.domains.index(domain)] = fresh
-    monitor.domid = fresh.domid
+    if monitor is not None:
+        monitor.domid = fresh.domid
     machine.wake_guest(fresh)
 
 
@@ -164,6 +172,8 @@ def monitor_of(machine: Machine, domid: int) -> SimulatedProcess | None:
 def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
     """The part of `xl create` or `xl restore` that stays behind and watches the domain."""
     state = session.state
+    if state.toolstack == "xm":
+        return
     log_path = f"/var/log/xen/xl-{domain.name}.log"
     for older in state.processes:
         if older.log_path == log_path:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from xenbackup.dom0.image_head import read_head
+from xenbackup.dom0.legacy_stream import StreamUnfit
 from xenbackup.dom0.memory_image import MAGIC, inspect_memory_image, read_memory_payload
 from xenbackup.dom0.simulated.faults import FaultKind
 from xenbackup.dom0.simulated.guest_memory import decode_memory
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
-from xenbackup.dom0.simulated.xl_config import vbds_of
+from xenbackup.dom0.simulated.xl_config import (
+    compose_configuration,
+    parse_configuration,
+    vbds_of,
+)
 from xenbackup.dom0.simulated.xl_create import check_target, make_domain, read_configuration
 from xenbackup.dom0.simulated.xl_list import free_memory_mib
 from xenbackup.dom0.simulated.xl_power import no_such_domain_lines, start_monitor
@@ -37,10 +43,7 @@ def run_restore(session: Session, words: list[str]) -> int:
     if head != MAGIC:
         raise ToolFailed(1, "File has wrong magic number - corrupt or for a different tool?\n")
     image = inspect_memory_image(place)
-    length = len(image.configuration_json.encode()) + 5
-    session.err(f"Loading new save file {path} (new xl fmt info 0x3/0x0/{length})\n")
-    session.err(" Savefile contains xl domain config in JSON format\n")
-    configuration = _read_json(image.configuration_json)
+    configuration = _read_saved(session, place, path)
     if len(options.rest) == 2:
         configuration = read_configuration(session, options.rest[0])
     else:
@@ -48,7 +51,10 @@ def run_restore(session: Session, words: list[str]) -> int:
     domid = make_domain(session, configuration, exit_code=1, built=False)
     session.boundary("building")
     _fill_memory(session, domid, place, complete=image.complete)
-    _connect(session, domid, configuration)
+    connect_devices(session, domid, configuration)
+    session.err("xc: info: Restore successful\n")
+    session.err("xc: info: XenStore: mfn 0x164adc, dom 0, evt 1\n")
+    session.err("xc: info: Console: mfn 0x164adb, dom 0, evt 2\n")
     domain = session.domain(domid)
     start_monitor(session, domain, ["restore", *words])
     session.boundary("built")
@@ -57,6 +63,24 @@ def run_restore(session: Session, words: list[str]) -> int:
         domain.pauses = 0
         session.wake_guest(domain)
     return 0
+
+
+def _read_saved(session: Session, place: Path, path: str) -> dict[str, object]:
+    """The configuration in the file's head: JSON, or an xl.cfg up to Xen 4.4."""
+    try:
+        with place.open("rb") as file:
+            head = read_head(file, place.stat().st_size)
+    except StreamUnfit:
+        raise ToolFailed(1, "libxl: error: yajl error: parse error\n") from None
+    text = head.configuration_json or head.configuration_file
+    flags = "0x3/0x0" if head.configuration_json else "0x0/0x0"
+    length = len(text.encode()) + 5
+    session.err(f"Loading new save file {path} (new xl fmt info {flags}/{length})\n")
+    if head.configuration_file:
+        settings = parse_configuration(head.configuration_file)
+        return compose_configuration(settings, session.draw_uuid())
+    session.err(" Savefile contains xl domain config in JSON format\n")
+    return _read_json(text)
 
 
 def _read_json(text: str) -> dict[str, object]:
@@ -93,7 +117,8 @@ def _fill_memory(session: Session, domid: int, place: Path, *, complete: bool) -
         session.state.program_of(domain.name).corruptions.append(complaint)
 
 
-def _connect(session: Session, domid: int, configuration: dict[str, object]) -> None:
+def connect_devices(session: Session, domid: int, configuration: dict[str, object]) -> None:
+    """Give the filled domain its disks, not yet connected. Raises: ToolFailed, the domain gone."""
     domain = session.domain(domid)
     domain.vbds = vbds_of(configuration)
     for vbd in domain.vbds:
@@ -103,9 +128,6 @@ def _connect(session: Session, domid: int, configuration: dict[str, object]) -> 
             session.state.domains.remove(domain)
             raise ToolFailed(1, "")
     domain.built = True
-    session.err("xc: info: Restore successful\n")
-    session.err("xc: info: XenStore: mfn 0x164adc, dom 0, evt 1\n")
-    session.err("xc: info: Console: mfn 0x164adb, dom 0, evt 2\n")
 
 
 def _fail(session: Session, domid: int, lines: str, reason: str) -> None:

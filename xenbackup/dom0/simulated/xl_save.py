@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
-from xenbackup.dom0.memory_image import compose_memory_image
+from xenbackup.dom0.guest_configuration import compose_configuration
+from xenbackup.dom0.memory_image import compose_legacy_image, compose_memory_image
 from xenbackup.dom0.simulated.faults import FaultKind
 from xenbackup.dom0.simulated.guest_memory import encode_memory
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
-from xenbackup.dom0.simulated.state import NANOSECONDS, Ram, SavedFile
+from xenbackup.dom0.simulated.state import NANOSECONDS, Domain, Ram, SavedFile
 from xenbackup.dom0.simulated.xl_list import current_configuration, print_json
 from xenbackup.dom0.simulated.xl_power import disconnect, forget_domain
 
+SAVE_PAUSED_SINCE = (4, 4)
+PRESENT_STREAM_SINCE = (4, 6)
 SUSPEND_WAIT_SECONDS = 60.0
 _LATE_SUSPEND_NS = 2 * NANOSECONDS
 _FRAMES_PER_MIB = 256
@@ -30,7 +33,8 @@ class SuspendRefused(Exception):
 
 
 def run_save(session: Session, words: list[str]) -> int:
-    options = parse_xl_options("save", words, "hcp", least=2, most=3)
+    known = "hcp" if session.state.xen_version >= SAVE_PAUSED_SINCE else "hc"
+    options = parse_xl_options("save", words, known, least=2, most=3)
     domid, domain = session.qualify(options.rest[0])
     path = options.rest[1]
     if domain is None:
@@ -65,7 +69,7 @@ def _save(
     except SuspendRefused:
         session.err("Failed to save domain, resuming domain\n")
         return 1
-    _note_file(session, path)
+    note_file(session, path)
     session.boundary("suspended")
     try:
         _write_image(session, domid, fd, configuration_json)
@@ -78,7 +82,7 @@ def _save(
     session.boundary("written")
     chosen = {name for name, _ in options}
     if not chosen:
-        _destroy_saved(session, domid)
+        destroy_saved(session, domid)
         return 0
     domain = session.domain(domid)
     if "-p" in chosen:
@@ -134,7 +138,9 @@ def _write_image(session: Session, domid: int, fd: int, configuration_json: str)
     domain = session.domain(domid)
     program = session.state.program_of(domain.name)
     ram = domain.ram or Ram(key=domain.name)
-    image = compose_memory_image(configuration_json, encode_memory(ram, program.ram_bytes))
+    image = _compose_image(
+        session, domain, configuration_json, encode_memory(ram, program.ram_bytes)
+    )
     full = session.struck_by(FaultKind.ENOSPC)
     frames = domain.memory_mib * _FRAMES_PER_MIB
     lines = max(frames // _FRAMES_PER_LINE, 1)
@@ -145,7 +151,7 @@ def _write_image(session: Session, domid: int, fd: int, configuration_json: str)
         if full is not None and end > full.size_bytes:
             os.write(fd, image[written : max(full.size_bytes, written)])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        _write_all(fd, image[written:end])
+        write_all(fd, image[written:end])
         written = end
         done = frames * line // lines
         share = 100 * done // frames
@@ -156,7 +162,21 @@ def _write_image(session: Session, domid: int, fd: int, configuration_json: str)
     session.err("xc: progress: End of stream: 0/0    0%\n")
 
 
-def _write_all(fd: int, content: bytes) -> None:
+def _compose_image(
+    session: Session, domain: Domain, configuration_json: str, memory: bytes
+) -> bytes:
+    if session.state.xen_version >= PRESENT_STREAM_SINCE:
+        return compose_memory_image(configuration_json, memory)
+    return compose_legacy_image(
+        compose_configuration(configuration_json).text,
+        memory,
+        fully_virtual=domain.kind != "pv",
+        vcpus=domain.vcpus,
+    )
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """Every byte, however the kernel cuts them. Raises: OSError."""
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
@@ -172,7 +192,8 @@ def _say_write_failed(session: Session, domid: int, error: OSError) -> None:
     )
 
 
-def _destroy_saved(session: Session, domid: int) -> None:
+def destroy_saved(session: Session, domid: int) -> None:
+    """Devices first, then the domain: a kill in between leaves it suspended without them."""
     domain = session.domain(domid)
     domain.pauses += 1
     disconnect(domain)
@@ -182,7 +203,8 @@ def _destroy_saved(session: Session, domid: int) -> None:
     forget_domain(session, domid)
 
 
-def _note_file(session: Session, path: str) -> None:
+def note_file(session: Session, path: str) -> None:
+    """Remember a saved file that nobody has synced yet."""
     place = session.place(path)
     if place.is_relative_to(session.store.directory):
         name = str(place.relative_to(session.store.directory))

@@ -8,10 +8,14 @@ from xenbackup.dom0.simulated.options import Options, parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
 from xenbackup.dom0.simulated.state import Domain
 from xenbackup.dom0.simulated.xl_list import free_memory_mib
+from xenbackup.dom0.simulated.xl_power import end_guest
 
 _VCPU_HEADER = (
     "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n"
 )
+_LEAST_SHARE_LEFT = 0.9
+_ROOMY_MIB = 128
+"""A small guest that loses more than a tenth of its memory dies of it."""
 _UNITS_KIB = {"": 1024, "k": 1, "m": 1024, "g": 1 << 20, "t": 1 << 30}
 
 
@@ -137,7 +141,11 @@ def run_mem_set(session: Session, words: list[str]) -> int:
             "libxl: error: memory_dynamic_max must be less than or equal to memory_static_max\n"
             f"cannot set domid {domain.domid} dynamic max to : {options.rest[1]}\n",
         )
+    starved = wanted < domain.memory_mib * _LEAST_SHARE_LEFT and wanted < _ROOMY_MIB
     domain.memory_mib = wanted
+    session.spend(0.05)
+    if starved and domain.executing:
+        end_guest(session, domain, "crash")  # its kernel runs out of memory
     return 0
 
 

@@ -156,6 +156,7 @@ def compose_domain_document(context: RunContext) -> str:
         "configured_uuid": domain.configured_uuid,
         "kind": domain.kind,
         "config": json.loads(domain.configuration_json or "null"),
+        "xm_config": domain.configuration_sexp or None,
         "tuning": {
             "scheduler": start.tuning.scheduler,
             "weight": start.tuning.weight,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xenbackup.model import entries as e
 from xenbackup.model.plan import PlannedStep
 from xenbackup.pipeline import guest
 from xenbackup.pipeline.context import RunContext
@@ -22,6 +23,7 @@ def save(context: RunContext, step: PlannedStep) -> None:
         guest.destroy_saved_guest(context)
     else:
         guest.wait_until_gone(context)
+        context.journal.write(e.Destroyed())
         guest.wake_monitors(context)
 
 
