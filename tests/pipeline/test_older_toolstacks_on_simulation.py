@@ -123,6 +123,33 @@ def test_killed_client_does_not_end_the_save_and_recovery_waits_for_it(tmp_path:
     assert not any("afresh" in message for message in run.messages), run.messages
 
 
+@pytest.mark.parametrize("name", ["xm-3.0", "xm-3.4"])
+@pytest.mark.parametrize("stage", ["requested", "suspended", "writing", "written", "destroying"])
+def test_death_of_xend_itself_in_the_middle_of_a_save(
+    tmp_path: Path, name: str, stage: str
+) -> None:
+    """Nobody goes on with the save then: the guest stays as the kill left it."""
+    build_host(tmp_path / "host", **HOSTS[name]).close()
+
+    def kill(moment: str) -> None:
+        if moment == f"xm-save:{stage}":
+            raise Killed(moment)
+
+    host = SimulatedHost(tmp_path / "host", on_boundary=kill)
+    with pytest.raises(Killed):
+        back_up(build(host), "snapshot")
+    host.on_boundary = None
+    with host.machine() as machine:
+        machine.state.xend_works = []
+        machine.commit()
+    house = build(host)
+    (run,) = recover(house)
+    assert run.healed, run.messages
+    assert [] == find_wrongs(house), run.messages
+    assert () == find_unfinished(house)
+    assert not any("afresh" in message for message in run.messages), run.messages
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.slow
 def test_killed_at_any_boundary_of_any_command(pristine: Path, tmp_path: Path, preset: str) -> None:

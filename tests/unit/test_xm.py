@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.recorded import Answer, RecordedHost, answer
 from xenbackup.dom0 import xm_parsers as xm
-from xenbackup.dom0.sexpressions import parse_expressions
+from xenbackup.dom0.sexpressions import Expression, compose_expression, parse_expressions
 from xenbackup.dom0.xm import Xm
 from xenbackup.errors import CommandFailed, UnexpectedOutput, UsageError
 from xenbackup.model.domain import Disk, GuestKind, ShutdownReason, Tuning, VcpuPinning
@@ -184,6 +184,47 @@ def test_facts_of_the_host_without_a_whole_version() -> None:
         facts.free_memory_mib,
         facts.scheduler,
     )
+
+
+@pytest.mark.parametrize("told", ["2", "suspend"])
+def test_suspended_domain_is_known_by_the_reason_in_the_long_form(told: str) -> None:
+    long = LONG.replace("(state -b----)", f"(state ---s--) (shutdown_reason {told})")
+    (linux,) = Xm(
+        make_host({"xm list": LIST.replace("-b----", "---s--"), "xm list --long": long})
+    ).list_domains()
+    assert linux.state.suspended
+    running = LONG.replace("(state -b----)", f"(state -b----) (shutdown_reason {told})")
+    (linux,) = Xm(make_host({"xm list --long": running})).list_domains()
+    assert not linux.state.shutdown
+
+
+def test_expression_that_a_domain_is_created_from_has_nothing_of_its_last_life() -> None:
+    long = LONG.replace("(state -b----)", "(state -b----) (cpu_time 46.2) (store_mfn 77)")
+    (linux,) = Xm(make_host({"xm list --long": long})).list_domains()
+    (again,) = parse_expressions("xm", linux.configuration_sexp)
+    heads = {child.head for child in again.children}
+    assert set() == heads & {"domid", "state", "cpu_time", "store_mfn"}
+    assert ("linux01", UUID, "512") == tuple(map(again.word, ("name", "uuid", "memory")))
+    image = again.find("image")
+    assert image is not None
+    assert "root=/dev/xvda1 ro" == image.children[0].word("args")
+    assert 6 == len(list(again.find_all("device")))
+
+
+def test_domain_is_created_from_a_file_of_either_kind() -> None:
+    host = make_host({"xm create": answer()})
+    Xm(host).create(Path("/spool/web.sxp"), run_id=RUN, paused=True)
+    Xm(host).create(Path("/etc/xen/web"), run_id=RUN)
+    assert ["xm create -p --config=/spool/web.sxp", "xm create /etc/xen/web"] == host.lines
+
+
+@settings(max_examples=200, deadline=None)
+@given(words=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5))
+def test_expressions_come_back_from_their_text(words: list[str]) -> None:
+    inner = Expression("in ner", tuple(words), ())
+    written = compose_expression(Expression("a", tuple(words), (inner,)))
+    (found,) = parse_expressions("xm", written)
+    assert ("a", tuple(words), (inner,)) == (found.head, found.words, found.children)
 
 
 def test_acts_have_the_same_verbs() -> None:

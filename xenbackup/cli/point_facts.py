@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xenbackup.cli.page import Page
 from xenbackup.cli.point_verbs import shape_summary
 from xenbackup.cli.shapes import shape_time
 from xenbackup.cli.text import Cell, format_duration, format_size, format_time
-from xenbackup.model.job import DestinationKind
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
@@ -24,11 +22,15 @@ _DIGEST_LETTERS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a point lies: each disk's image by its vdev, and the memory image ("" without)."""
+    """Where a point lies: in words, each disk by its vdev, the memory image ("" without).
 
-    folder: str
+    `in_volumes`: the disks are logical volumes, which may be larger than the disks in them.
+    """
+
+    text: str
     disks: dict[str, str]
     memory: str
+    in_volumes: bool
 
 
 def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> str:
@@ -44,7 +46,7 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
         ("consistency", f"{manifest.consistency.value}{_explain(manifest)}"),
         ("away", format_duration(manifest.away_seconds)),
         ("host", f"{host.hostname}, Xen {host.xen_version}, {host.cpu_model}"),
-        ("destination", f"{found.destination}: {place.folder}"),
+        ("destination", f"{found.destination}: {place.text}"),
     ]
     if manifest.excluded_disks:
         fields.append(("left out", ", ".join(manifest.excluded_disks)))
@@ -87,7 +89,7 @@ def shape_point(house: House, found: FoundPoint) -> dict[str, object]:
         "memory_mib": manifest.memory_mib,
         "vcpus": manifest.vcpus,
         "away_seconds": manifest.away_seconds,
-        "folder": place.folder,
+        "place": place.text,
         "disks": [
             {
                 "vdev": disk.vdev,
@@ -135,9 +137,10 @@ def _tell_restore(manifest: Manifest, place: _Place, page: Page) -> list[str]:
     lines += ["", page.heading("With dd alone, while the guest is off")]
     for disk in manifest.disks:
         target = show_text(disk.source) or f"/dev/VOLUME-OF-{disk.vdev}"
+        amount = f" count={disk.size_bytes} iflag=count_bytes" if place.in_volumes else ""
         lines += [
             f"  dd if={show_text(place.disks[disk.vdev])} \\",
-            f"     of={target} bs=4M conv=fsync",
+            f"     of={target} bs=4M conv=fsync{amount}",
         ]
     if manifest.memory is not None:
         lines.append(f"  xl restore {show_text(place.memory)}")
@@ -151,21 +154,17 @@ def _tell_restore(manifest: Manifest, place: _Place, page: Page) -> list[str]:
 
 
 def _find_place(house: House, found: FoundPoint) -> _Place:
+    """Raises: DestinationMissing, PointDamaged when a part of the point is not there."""
     from xenbackup.storage.images import ImagesDestination
 
     manifest = found.manifest
-    spec = house.configuration.find_destination(found.destination)
     destination = house.open_destination(found.destination)
+    memory = str(destination.memory_path(found.point)) if manifest.memory else ""
     if isinstance(destination, ImagesDestination):
         folder = destination.point_folder(found.point)
-        return _Place(
-            folder=str(folder),
-            disks={disk.vdev: str(folder / disk.file) for disk in manifest.disks},
-            memory=str(folder / manifest.memory.file) if manifest.memory else "",
-        )
-    group = spec.path if spec is not None and spec.kind is DestinationKind.VOLUME else ""
-    return _Place(
-        folder=f"volume group {group}",
-        disks={disk.vdev: str(Path("/dev") / group / disk.file) for disk in manifest.disks},
-        memory="",
-    )
+        disks = {disk.vdev: str(folder / disk.file) for disk in manifest.disks}
+        return _Place(text=str(folder), disks=disks, memory=memory, in_volumes=False)
+    spec = house.configuration.find_destination(found.destination)
+    group = spec.path if spec is not None else ""
+    disks = {disk.vdev: f"/dev/{group}/{disk.file}" for disk in manifest.disks}
+    return _Place(text=f"volume group {group}", disks=disks, memory=memory, in_volumes=True)

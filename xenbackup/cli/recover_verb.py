@@ -114,6 +114,7 @@ def _shape(
                 "point": mark.point,
                 "domain": mark.domain,
                 "phase": mark.phase.value,
+                "condition": mark.condition,
                 "disks": [target.vdev for target in mark.targets],
             }
             for mark in restores

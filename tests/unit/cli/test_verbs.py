@@ -492,7 +492,9 @@ def test_destination_init_is_repeatable(bare: Shell) -> None:
     assert 0 == first.exit_code
     assert "is ready now" in first.out
     again = bare("destination", "init", "local", "--json").json
-    assert ["schema", "destination", "kind", "path", "id", "fresh", "volumes", "remark"] == list(again)
+    assert ["schema", "destination", "kind", "path", "id", "fresh", "volumes", "remark"] == list(
+        again
+    )
     assert again["fresh"] is False
 
 
