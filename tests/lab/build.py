@@ -24,7 +24,7 @@ from tests.lab.machine import Machine, copy_disks
 from tests.lab.wire import LabError
 
 KEPT_LABS = 3
-"""Built labs kept in the cache; older ones are removed when a new one is finished."""
+"""Built labs kept in the cache; the others are removed when a new one is finished."""
 
 
 def say(text: str) -> None:
@@ -62,14 +62,12 @@ def install_missing_tools() -> None:
 # -- requirements and package sources ----------------------------------------------------------
 
 
-def read_requirements(lock: Path | None) -> str:
-    """What pip is to bring into dom0: the recipe's names, at the lock file's versions if given.
+def read_requirements(lock: Path = recipe.LOCK_FILE) -> str:
+    """What pip is to bring into dom0: the recipe's names, at the lock file's versions.
 
-    Of a lock file only `name==version` is used: hashes and environment markers are those of the
+    Of the lock file only `name==version` is used: hashes and environment markers are those of the
     development machine.
     """
-    if lock is None:
-        return "".join(f"{line}\n" for line in recipe.PYTHON_REQUIREMENTS)
     pinned = {}
     for line in lock.read_text().splitlines():
         found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", line)
@@ -158,7 +156,7 @@ def write_overlay(target: Path, wheels: Path) -> None:
 
 def build_root_filesystem(target: Path, overlay: Path) -> None:
     """Debian with Xen as a tar file, prepared by `dom0/opt/lab/prepare` in a chroot."""
-    sources = target.with_suffix(".list")
+    sources = target.parent / "rootfs.list"
     sources.write_text("".join(f"{line}\n" for line in debian_sources()))
     subprocess.run(
         [
@@ -266,7 +264,7 @@ def _in_folder(create: Callable[[Path], None]) -> Callable[[Path], None]:
     return create_in_folder
 
 
-def build(lock: Path | None = None) -> Path:
+def build(lock: Path = recipe.LOCK_FILE) -> Path:
     """Build what is missing, and return the folder that holds the disks with the base state."""
     install_missing_tools()
     requirements = read_requirements(lock)
@@ -299,8 +297,8 @@ def _build_stages(lab: Path, base: Path, requirements: str) -> None:
     _make(base, "base state", lambda to: _twice(lambda: provision(_emptied(to), pristine)))
     for leftover in (wheels, pristine):
         shutil.rmtree(leftover)
-    for leftover in (overlay, rootfs):
-        leftover.unlink()
+    for leftover in (overlay, rootfs, rootfs.with_suffix(".list")):
+        leftover.unlink(missing_ok=True)
 
 
 def _emptied(folder: Path) -> Path:
@@ -318,16 +316,24 @@ def _twice(act: Callable[[], None]) -> None:
 
 
 def _remove_old_labs(root: Path, current: Path) -> None:
-    labs = [path for path in root.iterdir() if (path / "base").exists() and path != current]
-    labs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in labs[KEPT_LABS - 1 :]:
+    """Under the build's lock, so a lab without its base is one whose build was given up."""
+    others = [path for path in root.iterdir() if re.fullmatch(r"[0-9a-f]{16}", path.name)]
+    others.remove(current)
+    whole = [path for path in others if (path / "base").exists()]
+    whole.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in {*others} - {*whole[: KEPT_LABS - 1]}:
         say(f"removing the old lab {old.name}")
         shutil.rmtree(old, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build the lab: a Xen host inside QEMU.")
-    parser.add_argument("--lock", type=Path, help="file of name==version lines for dom0's Python")
+    parser.add_argument(
+        "--lock",
+        type=Path,
+        default=recipe.LOCK_FILE,
+        help="file of name==version lines for dom0's Python (default: the project's)",
+    )
     chosen = parser.parse_args(arguments)
     try:
         print(build(chosen.lock))

@@ -135,10 +135,13 @@ def create(machine: Machine, name: str) -> GuestReport:
 
 
 def monitor_pids(machine: Machine, name: str) -> list[int]:
-    """The xl processes that watch this guest (found by the log file they hold open)."""
+    """The xl processes that watch this guest, found by the log file they hold open.
+
+    xl renames that file when a later xl opens one of the same name.
+    """
     script = (
         "for pid in $(pgrep -x xl); do"
-        ' if [ "$(readlink /proc/$pid/fd/2)" = "$1" ]; then echo $pid; fi; done'
+        ' case "$(readlink /proc/$pid/fd/2)" in "$1" | "$1".* | "$1 "*) echo $pid ;; esac; done'
     )
     argv = ("/bin/bash", "-c", script, "bash", f"/var/log/xen/xl-{name}.log")
     return [int(word) for word in machine.run(*argv).check().stdout.split()]

@@ -121,7 +121,8 @@ class Machine:
                         f"{what} failed {tries} times in {self.work}: {error}\n"
                         f"--- end of the console\n{tail}"
                     ) from error
-                print(f"lab: {what} failed ({error}); trying again", flush=True)
+                print(f"lab: {what} failed, trying again: {error}", flush=True)
+                time.sleep(5 * attempt)  # most often the machine below us is short of something
 
     def _launch(self, state: str | None) -> None:
         self.kill()

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+LOCK_FILE = HERE.parents[1] / "requirements-development.lock"
 SUITE = "bookworm"
 QEMU = "qemu-system-x86_64"
 

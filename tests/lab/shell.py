@@ -25,9 +25,9 @@ from tests.lab.product import install_product
 from tests.lab.wire import LabError
 
 
-def start(work: Path, *, state: str | None, lock: Path | None) -> None:
+def start(work: Path, *, state: str | None) -> None:
     """Copy the built disks into the work folder and start a machine that outlives us."""
-    base = build(lock)
+    base = build()
     Machine(work).kill()
     shutil.rmtree(work, ignore_errors=True)
     copy_disks(base, work)
@@ -76,7 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--name", default="shell", help="which background machine")
-    parser.add_argument("--lock", type=Path, help="as for the build")
     parser.add_argument("--state", default=recipe.BASE_STATE, help="for start: the saved state")
     parser.add_argument("--boot", action="store_true", help="for start: boot instead of loading")
     parser.add_argument("verb")
@@ -85,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = recipe.cache_root() / "work" / chosen.name
     try:
         if chosen.verb == "start":
-            start(work, state=None if chosen.boot else chosen.state, lock=chosen.lock)
+            start(work, state=None if chosen.boot else chosen.state)
             return 0
         return act(Machine(work, detached=True), chosen.verb, chosen.words)
     except LabError as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.lab import guests
 from tests.lab.machine import Machine
 
 
+@pytest.mark.lab_long
 def test_power_cut_loses_what_was_not_synced_and_dom0_comes_back(bare_host: Machine) -> None:
     bare_host.shell("echo kept >/root/kept && sync /root/kept").check()
     count_before = guests.read_report(bare_host, "web").counts["xvda"]

@@ -15,13 +15,19 @@ from xenbackup.cli.output import SCHEMA
 from xenbackup.cli.text import Colour
 from xenbackup.errors import ConfigurationError, ExitCode, XenbackupError
 
+_INLINE_HINT = " Hint: "
+"""Where a problem of the configuration has its hint: each of several needs its own."""
+
 
 def end_with_error(invocation: Invocation, error: XenbackupError) -> int:
     """Tell an error that was meant for a person; returns its exit code."""
-    message = error.message
-    if isinstance(error, ConfigurationError) and len(error.problems) > 1:
-        message = f"{len(error.problems)} problems in the configuration:\n{message}"
-    return _tell(invocation, message, error.hint, error.exit_code)
+    message, hint = error.message, error.hint
+    if isinstance(error, ConfigurationError):
+        if len(error.problems) > 1:
+            message = f"{len(error.problems)} problems in the configuration:\n{message}"
+        elif not hint:
+            message, _, hint = message.partition(_INLINE_HINT)
+    return _tell(invocation, message, hint, error.exit_code)
 
 
 def end_with_usage(invocation: Invocation, error: click.ClickException) -> int:
