@@ -61,7 +61,7 @@ def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
         if not invocation.json:
             invocation.output.say(reports.report_plan(planned, invocation.page))
             invocation.output.say()
-        watcher = _choose_watcher(invocation, house)
+        watcher = _choose_watcher(invocation, house, planned)
         result = run_round(house, chosen, planned, watcher, stop.reason)
     if invocation.json:
         invocation.output.emit(shape_round(result))
@@ -109,7 +109,7 @@ def _warn_of_broken_files(invocation: Invocation, house: House) -> None:
         invocation.warn(problem)
 
 
-def _choose_watcher(invocation: Invocation, house: House) -> RunWatcher:
+def _choose_watcher(invocation: Invocation, house: House, planned: Plan) -> RunWatcher:
     from xenbackup.cli.watching import PersonWatcher, ProgramWatcher
 
     if invocation.json:
@@ -119,4 +119,7 @@ def _choose_watcher(invocation: Invocation, house: House) -> RunWatcher:
         invocation.margin,
         house.host.monotonic_seconds,
         draws=invocation.person_on_stderr,
+        told=[
+            f"{found.domain.name}: {text}." for found in planned.domains for text in found.warnings
+        ],
     )

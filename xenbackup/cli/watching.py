@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from xenbackup.cli.output import Output
 from xenbackup.cli.page import Page
@@ -22,15 +22,23 @@ PROGRESS_SECONDS = 0.5
 class PersonWatcher:
     """A line on stderr for each step that is done, and a bar in between where `draws`.
 
-    `clock` is the host's: what steps took is measured where the guest's absence is.
+    `clock` is the host's: what steps took is measured where the guest's absence is. `told` are
+    warnings that the plan has told just now.
     """
 
     def __init__(
-        self, output: Output, page: Page, clock: Callable[[], float], *, draws: bool
+        self,
+        output: Output,
+        page: Page,
+        clock: Callable[[], float],
+        *,
+        draws: bool,
+        told: Collection[str] = (),
     ) -> None:
         self._output = output
         self._page = page
         self._clock = clock
+        self._told = frozenset(told)
         self._bar = ProgressBar(sys.stderr, time.monotonic) if draws else None
         self._shown = ""
         self._domains: dict[str, str] = {}
@@ -62,7 +70,8 @@ class PersonWatcher:
 
     def warned(self, run_id: str, message: str) -> None:
         """Told again under the result, where it is not overlooked."""
-        self._tell("Warning", show_text(message), Colour.YELLOW)
+        if message not in self._told:
+            self._tell("Warning", show_text(message), Colour.YELLOW)
 
     def run_ended(self, result: RunResult) -> None:
         self._clear()

@@ -173,8 +173,7 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
         if context.host.monotonic_seconds() > deadline:
             raise DomainUnhealthy(
                 f"{context.plan.domain.name} (domain {domain.domid}, {domain.state.letters}) does "
-                f"not vanish "
-                f"after its destroy{explain(result) if result else ''}.",
+                f"not vanish after its destroy{explain(result) if result else ''}.",
                 hint="a device of it may be held open: look at `xl list` and `lsof`",
             )
         if ours and context.host.monotonic_seconds() > ask_again:
@@ -225,15 +224,31 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
         domain = context.toolstack.find_status(start.plan.domain.uuid)
         if result.succeeded and domain is not None and domain.state.paused:
             return domain
-        if domain is not None:
-            context.toolstack.destroy(domain.domid, run_id=context.run_id)
-            wait_until_gone(context)
         if "already exists" in result.stderr:
             break
+        if domain is not None:
+            _destroy_half_built(context, domain)
     explanation = explain(result) if result is not None else ""
     raise RestoreFailed(
         f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept."
     )
+
+
+def _destroy_half_built(context: RunContext, domain: DomainStatus) -> None:
+    """Clear away what a failed restore left: a paused domain, never one that runs.
+
+    A configured uuid is the same at every start, so a running domain of our UUID is one that
+    somebody else started meanwhile.
+
+    Raises: RestoreFailed for such a one, DomainUnhealthy when it does not die.
+    """
+    if not domain.state.paused and not domain.state.dying:
+        raise RestoreFailed(
+            f"{context.plan.domain.name} was started by somebody else (domain {domain.domid}) "
+            "while it was saved: its memory image is stale."
+        )
+    context.toolstack.destroy(domain.domid, run_id=context.run_id)
+    wait_until_gone(context)
 
 
 def let_guest_run(context: RunContext, domid: int) -> None:

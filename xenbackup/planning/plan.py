@@ -9,7 +9,6 @@ from xenbackup.model.job import (
     DEFAULT_SNAPSHOT_SIZE,
     Configuration,
     Consistency,
-    DestinationKind,
     DestinationSpec,
     Job,
     SnapshotSize,
@@ -126,8 +125,6 @@ def _plan_domain(
                 "this toolstack destroys the guest before its image can be checked or fsynced: a "
                 "power cut in that moment loses the guest's memory"
             )
-    if destination.kind is DestinationKind.VOLUME and takes_memory:
-        warnings.append("a volume destination holds no memory image: the disks restore without it")
     return DomainPlan(
         domain=domain,
         preset=pipeline.preset or "steps",
