@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.lab import guests
@@ -35,7 +33,10 @@ def assert_well(machine: Machine, name: str) -> None:
     assert 1 == len(guests.monitor_pids(machine, name))
 
 
-@pytest.mark.parametrize("preset", ["checkpoint", "snapshot", "cold"])
+@pytest.mark.parametrize(
+    "preset",
+    ["checkpoint", "snapshot", pytest.param("cold", marks=pytest.mark.lab_long)],
+)
 def test_guest_goes_on_after_a_backup_and_reboots_itself_later(dom0: Machine, preset: str) -> None:
     ensure_running(dom0, "web")
     dom0.run("xl", "vcpu-pin", "web", "0", "1").check()
@@ -49,6 +50,7 @@ def test_guest_goes_on_after_a_backup_and_reboots_itself_later(dom0: Machine, pr
     assert () == guests.reboot_from_inside(dom0, "web").complaints
 
 
+@pytest.mark.lab_long
 def test_crash_backup_pauses_for_the_snapshots_alone(dom0: Machine) -> None:
     ensure_running(dom0, "web")
     assert "crash" == product.back_up(dom0, "crash", "web")["consistency"]
@@ -56,6 +58,7 @@ def test_crash_backup_pauses_for_the_snapshots_alone(dom0: Machine) -> None:
     assert_nothing_left(dom0)
 
 
+@pytest.mark.lab_long
 def test_guest_on_thin_volumes_is_backed_up_from_thin_snapshots(dom0: Machine) -> None:
     ensure_running(dom0, "thinny")
     assert "memory" == product.back_up(dom0, "checkpoint", "thinny")["consistency"]
@@ -63,11 +66,21 @@ def test_guest_on_thin_volumes_is_backed_up_from_thin_snapshots(dom0: Machine) -
     assert_nothing_left(dom0)
 
 
+@pytest.mark.lab_long
 def test_pvh_guest_is_checkpointed(dom0: Machine) -> None:
     ensure_running(dom0, "pvh01")
     assert "memory" == product.back_up(dom0, "checkpoint", "pvh01")["consistency"]
     assert_well(dom0, "pvh01")
     assert_nothing_left(dom0)
+
+
+def ensure_point(machine: Machine, name: str) -> str:
+    """The newest point of a guest with its memory; made by a checkpoint when there is none."""
+    points = product.ask(machine, "points", name)["points"]
+    if points:
+        return str(points[-1]["point"])
+    ensure_running(machine, name)
+    return str(product.back_up(machine, "checkpoint", name)["point"])
 
 
 def destroy_with_disks(machine: Machine, name: str) -> None:
@@ -81,11 +94,10 @@ def destroy_with_disks(machine: Machine, name: str) -> None:
 
 
 def test_restored_memory_goes_on_from_the_counters_of_its_disks(dom0: Machine) -> None:
+    point = ensure_point(dom0, "web")
     ensure_running(dom0, "web")
-    run = product.back_up(dom0, "checkpoint", "web")
-    guests.wait_for_ticks(dom0, "web", more=5)
     destroy_with_disks(dom0, "web")
-    done = product.call(dom0, "restore", str(run["point"]), "--memory", "--start", "--json")
+    done = product.call(dom0, "restore", point, "--memory", "--start", "--json")
     assert 0 == done.exit_code, done.stdout + done.stderr
     assert_well(dom0, "web")
     assert () == guests.check_bulk(dom0, "web").complaints
@@ -94,18 +106,15 @@ def test_restored_memory_goes_on_from_the_counters_of_its_disks(dom0: Machine) -
 
 
 def test_an_image_restores_with_dd_alone(dom0: Machine) -> None:
+    point = ensure_point(dom0, "web")
     ensure_running(dom0, "web")
-    run = product.back_up(dom0, "checkpoint", "web")
-    shown = product.ask(dom0, "show", str(run["point"]))
     destroy_with_disks(dom0, "web")
-    folder = f"/srv/backup/web/{run['point']}"
     for vdev, target in (("xvda", "/dev/xenvols/web_root"), ("xvdb", "/dev/xenvols/web_data")):
-        dom0.run(
-            "dd", f"if={folder}/{vdev}.img", f"of={target}", "bs=4M", "conv=fsync"
-        ).check()  # fmt: skip
-    assert shown, json.dumps(shown)
+        image = f"/srv/backup/web/{point}/{vdev}.img"
+        dom0.run("dd", f"if={image}", f"of={target}", "bs=4M", "conv=fsync").check()
     assert () == guests.create(dom0, "web").complaints
 
 
+@pytest.mark.lab_long
 def test_every_point_verifies(dom0: Machine) -> None:
     assert 0 == product.call(dom0, "verify").exit_code

@@ -110,10 +110,12 @@ def _warn_of_broken_files(invocation: Invocation, house: House) -> None:
 
 
 def _choose_watcher(invocation: Invocation, house: House, planned: Plan) -> RunWatcher:
-    from xenbackup.cli.watching import PersonWatcher, ProgramWatcher
+    from xenbackup.cli.watching import LogWatcher, PersonWatcher, ProgramWatcher
 
     if invocation.json:
         return ProgramWatcher(invocation.output)
+    if invocation.verbosity:
+        return LogWatcher()
     return PersonWatcher(
         invocation.output,
         invocation.margin,

@@ -201,11 +201,11 @@ def report_restore_plan(plan: RestorePlan, page: Page) -> str:
 def _tell_guest_plan(plan: RestorePlan) -> str:
     name = show_text(plan.domain)
     if plan.memory:
-        end = "and runs on" if plan.start else "and stays paused"
-        return f"{name} is brought back where it was, with its memory, {end}."
+        end = "and run on" if plan.start else "and stay paused"
+        return f"{name} will be brought back where it was, with its memory, {end}."
     if plan.start:
-        return f"{name} is booted from the restored disks."
-    return f"{name} is not started."
+        return f"{name} will be booted from the restored disks."
+    return f"{name} will not be started."
 
 
 def report_restore(result: RestoreResult, page: Page) -> str:

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Collection
 
+import structlog
+
 from xenbackup.cli.output import Output
 from xenbackup.cli.page import Page
 from xenbackup.cli.progress import ProgressBar
@@ -18,8 +20,38 @@ from xenbackup.system.log import bind_run, bind_step, unbind_run
 
 PROGRESS_SECONDS = 0.5
 
+_log = structlog.get_logger("xenbackup.run")
 
-class PersonWatcher:
+
+class LogWatcher:
+    """Puts the course of a run into the log, with run and step bound to every event inside."""
+
+    def run_began(self, run_id: str, domain: str, steps: tuple[StepName, ...]) -> None:
+        bind_run(run_id, domain)
+        _log.info("run-began", steps=[step.value for step in steps])
+
+    def step_began(self, run_id: str, step: StepName) -> None:
+        bind_step(step.value)
+        _log.info("step-began")
+
+    def step_done(self, run_id: str, step: StepName) -> None:
+        _log.info("step-done")
+
+    def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
+        """A log is no place for that."""
+
+    def rescue_began(self, run_id: str, reason: str) -> None:
+        _log.info("rescue-began", reason=reason)
+
+    def warned(self, run_id: str, message: str) -> None:
+        _log.info("run-warned", message=message)
+
+    def run_ended(self, result: RunResult) -> None:
+        _log.info("run-ended", outcome=result.outcome.value, error=result.error)
+        unbind_run()
+
+
+class PersonWatcher(LogWatcher):
     """A line on stderr for each step that is done, and a bar in between where `draws`.
 
     `clock` is the host's: what steps took is measured where the guest's absence is. `told` are
@@ -45,14 +77,15 @@ class PersonWatcher:
         self._since = 0.0
 
     def run_began(self, run_id: str, domain: str, steps: tuple[StepName, ...]) -> None:
+        super().run_began(run_id, domain, steps)
         self._domains[run_id] = show_text(domain)
-        bind_run(run_id, domain)
 
     def step_began(self, run_id: str, step: StepName) -> None:
-        bind_step(step.value)
+        super().step_began(run_id, step)
         self._since = self._clock()
 
     def step_done(self, run_id: str, step: StepName) -> None:
+        super().step_done(run_id, step)
         took = format_duration(self._clock() - self._since)
         self._tell(self._name(run_id), f"{step.value}, {took}")
 
@@ -66,16 +99,18 @@ class PersonWatcher:
         self._bar.update(done, total)
 
     def rescue_began(self, run_id: str, reason: str) -> None:
+        super().rescue_began(run_id, reason)
         self._tell(self._name(run_id), f"being undone, the guest first. {show_text(reason)}")
 
     def warned(self, run_id: str, message: str) -> None:
         """Told again under the result, where it is not overlooked."""
+        super().warned(run_id, message)
         if message not in self._told:
             self._tell("Warning", show_text(message), Colour.YELLOW)
 
     def run_ended(self, result: RunResult) -> None:
         self._clear()
-        unbind_run()
+        super().run_ended(result)
 
     def _name(self, run_id: str) -> str:
         return self._domains.get(run_id, run_id)
@@ -90,7 +125,7 @@ class PersonWatcher:
             self._bar.clear()
 
 
-class ProgramWatcher:
+class ProgramWatcher(LogWatcher):
     """One JSON object a line on stdout; of progress no more than two a second and the last one."""
 
     def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
@@ -99,15 +134,16 @@ class ProgramWatcher:
         self._told: dict[tuple[str, str], float] = {}
 
     def run_began(self, run_id: str, domain: str, steps: tuple[StepName, ...]) -> None:
-        bind_run(run_id, domain)
+        super().run_began(run_id, domain, steps)
         names = [step.value for step in steps]
         self._emit("run-began", run_id, domain=domain, steps=names)
 
     def step_began(self, run_id: str, step: StepName) -> None:
-        bind_step(step.value)
+        super().step_began(run_id, step)
         self._emit("step-began", run_id, step=step.value)
 
     def step_done(self, run_id: str, step: StepName) -> None:
+        super().step_done(run_id, step)
         self._emit("step-done", run_id, step=step.value)
 
     def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
@@ -119,15 +155,17 @@ class ProgramWatcher:
         self._emit("progress", run_id, what=what, bytes_done=done, bytes_total=total)
 
     def rescue_began(self, run_id: str, reason: str) -> None:
+        super().rescue_began(run_id, reason)
         self._emit("rescue", run_id, reason=reason)
 
     def warned(self, run_id: str, message: str) -> None:
+        super().warned(run_id, message)
         self._emit("warning", run_id, message=message)
 
     def run_ended(self, result: RunResult) -> None:
         shape = shape_run(result)
         self._emit("run-ended", str(shape.pop("run")), **shape)
-        unbind_run()
+        super().run_ended(result)
 
     def _emit(self, event: str, run_id: str, **fields: object) -> None:
         self._output.emit({"event": event, "run": run_id, **fields})

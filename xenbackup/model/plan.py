@@ -85,12 +85,13 @@ class DomainPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedDomain:
-    """A domain the job selects but cannot back up, and why."""
+    """A domain the job selects but cannot back up, and why; `exit_code` is that of its run."""
 
     name: str
     uuid: str
     reason: str
     hint: str = ""
+    exit_code: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunStart
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.house import House
-from xenbackup.operations.runs import refuse_unfinished
+from xenbackup.operations.runs import find_unfinished, refuse_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.runner import run_pipeline
 from xenbackup.planning.plan import plan_backup
+from xenbackup.planning.presets import select_domains
 from xenbackup.records.journal import SUFFIX, Journal
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.spool import Spool
@@ -31,6 +32,7 @@ from xenbackup.system import durable
 def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     """Read the host and decide. Raises: PlanRefused when the job selects nothing on it."""
     plan = plan_backup(job, house.read_inventory(), house.configuration, only_domain)
+    plan = _refuse_unfinished_domains(house, job, plan, only_domain)
     if not plan.domains and not plan.refused:
         wanted = only_domain or ", ".join(job.domains)
         raise PlanRefused(
@@ -38,6 +40,34 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
             hint="compare `domains` and `exclude` of the job with `xl list`",
         )
     return plan
+
+
+def _refuse_unfinished_domains(house: House, job: Job, plan: Plan, only_domain: str) -> Plan:
+    """The plan with every guest refused that a run of ours left paused, or not there at all.
+
+    Without this a guest that is down because of us would not be missed: it is not in the list of
+    domains. Guests that are in the plan are looked at again under their lock.
+    """
+    planned = {domain_plan.domain.name for domain_plan in plan.domains}
+    left = {
+        record.start.plan.domain.name: record.start
+        for _, record in find_unfinished(house)
+        if record is not None
+    }
+    wanted = [name for name in left if name not in planned and only_domain in ("", name)]
+    names = select_domains(job, wanted)
+    refused = tuple(
+        RefusedDomain(
+            name=name,
+            uuid=left[name].plan.domain.uuid,
+            reason=f"its run {left[name].run} has not ended, or was cut off",
+            hint="wait for it, or if no process is at work on it: `xenbackup recover`",
+            exit_code=ExitCode.LOCKED,
+        )
+        for name in names
+    )
+    others = tuple(known for known in plan.refused if known.name not in names)
+    return replace(plan, refused=(*others, *refused))
 
 
 def run_round(
@@ -127,6 +157,7 @@ class _Round:
             outcome=Outcome.FAILED,
             error=f"{refused.name} was not backed up: {refused.reason}.",
             hint=refused.hint,
+            exit_code=refused.exit_code,
         )
 
     def run_domain(self, plan: DomainPlan) -> RunResult:

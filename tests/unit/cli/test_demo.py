@@ -19,6 +19,8 @@ from xenbackup.dom0.simulated.faults import read_faults
 from xenbackup.dom0.simulated.oracle import read_oracle
 from xenbackup.dom0.toolstack import open_toolstack
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LIMIT_BYTES = 300 << 20
 
@@ -56,7 +58,7 @@ def test_story_shows_what_a_night_is_about(told: tuple[Path, Called]) -> None:
     for part in (
         "PCI device 0000:03:01.0 is passed through to it",
         "Job nightly: ok, 3 of 3 guests.",
-        "web is brought back where it was, with its memory, and runs on.",
+        "web will be brought back where it was, with its memory, and run on.",
         "web counts on from its own past",
         "filled up",
         "Job too-small: failed, 0 of 1 guests.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -92,10 +93,20 @@ def test_real_process_gives_the_same_answer(shell: Shell) -> None:
     assert shell("points", "--json").json == called.json
 
 
-def test_verbose_logs_commands_to_stderr_alone(shell: Shell) -> None:
-    called = shell.process("-vv", "run", "nightly", "--json")
+def test_verbose_logs_to_stderr_alone(shell: Shell) -> None:
+    called = shell.process("-v", "run", "nightly", "--json")
     assert 0 == called.exit_code
     assert "result" == called.events[-1]["event"]
+    logged = [json.loads(line) for line in called.err.splitlines()]
+    copied = [
+        event for event in logged if (event["event"], event.get("step")) == ("step-done", "copy")
+    ]
+    assert ["router", "web"] == sorted(event["domain"] for event in copied)
+    assert {"run", "level", "timestamp"} <= copied[0].keys()
+
+
+def test_log_is_quiet_unless_asked(shell: Shell) -> None:
+    assert "" == shell.process("run", "nightly", "--json").err
 
 
 # plan and run
@@ -409,7 +420,7 @@ def test_restore_with_memory_brings_the_guest_back_where_it_was(shell: Shell) ->
     shell.host.run(Command(argv=("udevadm", "settle"), timeout_seconds=10))
     called = shell("restore", "web@latest", "--memory", "--start")
     assert 0 == called.exit_code, called.err
-    assert "web is brought back where it was, with its memory, and runs on." in called.out
+    assert "web will be brought back where it was, with its memory, and run on." in called.out
     assert "web: running as domain" in called.out
     assert 0 < count_of(shell, "web") < before
     shell.host.sleep(10)

@@ -1,0 +1,110 @@
+"""After a kill: what `runs`, `plan`, `run` and `recover` say until all is healed."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.unit.cli.conftest import Shell
+from tests.unit.cli.test_stopping import assert_nothing_is_left, call_with_signals
+
+pytestmark = pytest.mark.slow
+
+LOCKED = 11
+INCOMPLETE = 13
+
+
+def kill_run(shell: Shell, boundary: str, *words: str) -> None:
+    killed = call_with_signals(shell, boundary, (signal.SIGKILL,), *words)
+    assert -signal.SIGKILL == killed.exit_code
+
+
+def test_guest_that_a_killed_run_left_paused_is_recovered_first(shell: Shell) -> None:
+    kill_run(shell, "lvcreate:end", "run", "nightly", "--domain", "web")
+    listed = shell("runs")
+    assert "unfinished" in listed.out
+    assert "xenbackup recover" in listed.out
+    for words in (("plan", "nightly"), ("run", "nightly")):
+        called = shell(*words)
+        assert 3 == called.exit_code
+        text = " ".join(called.out.split())
+        assert "has not ended, or was cut off" in text
+        assert "`xenbackup recover`" in text
+    assert LOCKED == shell("run", "nightly", "--domain", "web").exit_code
+    called = shell("recover")
+    assert 0 == called.exit_code
+    assert "healed" in called.out
+    assert_nothing_is_left(shell)
+    assert 0 == shell("run", "nightly").exit_code
+
+
+def test_guest_that_a_killed_run_left_destroyed_is_not_forgotten(shell: Shell) -> None:
+    """It is not in the list of domains any more: a round without it must not be called good."""
+    shell.write_job("away", 'domains = ["web"]\npreset = "snapshot"\ndestination = "local"\n')
+    kill_run(shell, "xl-restore:begin", "run", "away")
+    assert 3 == shell("run", "nightly").exit_code
+    assert LOCKED == shell("run", "away").exit_code
+    assert 0 == shell("recover").exit_code
+    assert_nothing_is_left(shell)
+
+
+def test_recovery_as_json(shell: Shell) -> None:
+    kill_run(shell, "lvcreate:end", "run", "nightly", "--domain", "web")
+    called = shell("recover", "--json")
+    assert (0, "") == (called.exit_code, called.err)
+    shape = called.json
+    assert ["schema", "exit_code", "runs", "restores"] == list(shape)
+    assert isinstance(shape["runs"], list)
+    (run,) = shape["runs"]
+    assert ["run", "domain", "healed", "running", "messages"] == list(run)
+    assert ("web", True, False) == (run["domain"], run["healed"], run["running"])
+
+
+def test_damaged_journal_is_left_alone_and_named(shell: Shell) -> None:
+    kill_run(shell, "lvcreate:end", "run", "nightly", "--domain", "web")
+    (journal,) = [
+        path
+        for path in (shell.directory / "var/lib/xenbackup/journals").iterdir()
+        if b"run-ended" not in path.read_bytes()
+    ]
+    content = journal.read_bytes()
+    journal.write_bytes(b"{}\n" + content)
+    called = shell("recover")
+    assert INCOMPLETE == called.exit_code
+    assert "left over" in called.out
+    assert journal.stem in called.out
+    shown = shell("show", journal.stem)
+    assert INCOMPLETE == shown.exit_code
+    assert "line 1" in shown.err
+    assert "unreadable" in shell("runs").out
+    journal.write_bytes(content)
+    assert 0 == shell("recover").exit_code
+    assert_nothing_is_left(shell)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_restore_that_was_cut_off_is_left_over_until_it_is_completed(
+    shell: Shell, as_json: bool
+) -> None:
+    from xenbackup.dom0.toolstack import open_toolstack
+
+    toolstack = open_toolstack(shell.host)
+    (web,) = [domain for domain in toolstack.list_domains() if domain.name == "web"]
+    toolstack.destroy(web.domid)
+    shell.host.sleep(5)
+    words = ("restore", "web@latest", "--memory", "--start")
+    kill_run(shell, "xl-restore:begin", *words)
+    if as_json:
+        called = shell("recover", "--json")
+        restores = called.json["restores"]
+        assert isinstance(restores, list)
+        assert ["restore", "point", "domain", "phase", "condition", "disks"] == list(restores[0])
+    else:
+        called = shell("recover")
+        assert "Left over: the restore" in called.out
+    assert INCOMPLETE == called.exit_code
+    again = shell(*words)
+    assert 0 == again.exit_code, again.err
+    assert 0 == shell("recover").exit_code
+    assert_nothing_is_left(shell)
