@@ -340,6 +340,24 @@ def test_a_guest_that_was_started_since_the_plan_keeps_its_disks(site: Site) -> 
     assert find_wrongs(site.house) == []
 
 
+def test_a_guest_that_was_started_while_the_point_was_read_keeps_its_disks(site: Site) -> None:
+    """Reading a large point lasts hours, and the kernel keeps no writer off a guest's disk."""
+    point = site.back_up("crash")
+    site.lose()
+    plan = site.plan(point)
+
+    class Administrator(RestoreWatcher):
+        def act_began(self, what: str) -> None:
+            if not self.acts:
+                site.act("xl", "create", "/etc/xen/web.cfg")
+            super().act_began(what)
+
+    with pytest.raises(RestoreRefused, match="in use: it is xvda of web"):
+        restore_point(site.house, plan, Administrator(), lambda: "")
+
+    assert find_wrongs(site.house) == []
+
+
 def test_a_domain_that_another_process_works_on_is_locked(site: Site) -> None:
     point = site.back_up("crash")
     site.lose()

@@ -70,7 +70,8 @@ def open_block_device(
     """Open a block device or an image file, following symbolic links as `/dev/VG/LV` needs.
 
     A block device opened for writing is claimed (O_EXCL): the kernel refuses one that is mounted
-    or that another device is built on. `shared` leaves the claim out.
+    or that another device is built on. A guest's back-end makes no such claim: whoever writes looks
+    at the guests first. `shared` leaves the claim out.
 
     Raises: CopyFailed when it does not exist, is neither a device nor a file, or is in use.
     """

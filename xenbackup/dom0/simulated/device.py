@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xenbackup.dom0.simulated.exception_store import ExceptionStore
 from xenbackup.dom0.simulated.faults import find_device_fault, has_faults
-from xenbackup.dom0.simulated.processes import is_volume_open, register_opener, release_opener
+from xenbackup.dom0.simulated.processes import register_opener, release_opener
 from xenbackup.dom0.simulated.session import Machine
 from xenbackup.dom0.simulated.state import Volume
 from xenbackup.dom0.simulated.store import Store
@@ -43,11 +43,6 @@ class SimulatedDevice:
                 raise CopyFailed(
                     f"Cannot open {self._path}: No such file or directory.",
                     hint="the logical volume is not active",
-                )
-            if self._writable and is_volume_open(machine, volume):
-                raise CopyFailed(
-                    f"Cannot open {self._path} for writing: Device or resource busy.",
-                    hint="a guest or another process uses it",
                 )
             self._uuid = volume.uuid
             self._token = register_opener(machine, volume)
