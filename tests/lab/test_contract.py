@@ -34,7 +34,6 @@ def run_on_simulation(report: Path) -> set[str]:
     return set(parse_junit(report.read_text()))
 
 
-@pytest.mark.lab_long
 @pytest.mark.timeout(7200)
 def test_the_real_host_keeps_the_contract_of_the_simulated_one(
     shared_host: Machine, tmp_path: Path
