@@ -27,8 +27,9 @@ from xenbackup.model.job import (
 )
 from xenbackup.model.progress import SilentWatcher
 from xenbackup.model.run import RoundResult
-from xenbackup.operations.backup import plan_job, run_round
+from xenbackup.operations.backup import run_round
 from xenbackup.operations.house import House
+from xenbackup.operations.plan import plan_job
 from xenbackup.operations.recover import RecoveredRun, recover_runs
 from xenbackup.records.catalog import Catalog
 from xenbackup.storage.images import ImagesDestination
@@ -147,17 +148,20 @@ def recover(house: House) -> tuple[RecoveredRun, ...]:
     return recover_runs(house, Watcher())
 
 
-def find_wrongs(house: House, domain: str = "web", *, since: int | None = None) -> list[str]:
+def find_wrongs(house: House, domain: str = "web", *, runs: bool = True) -> list[str]:
     """Every way in which the promise is broken on this host now; [] when it is kept.
 
-    The guest runs and ticks with its disks connected and one waking monitor; no volume of ours, no
-    file in the spool, no unfinished point; every listed point verifies; no guest found corruption.
+    The guest runs (or, where it is shut off, does not) and ticks with its disks connected and one
+    waking monitor; no volume of ours, no clone, no file in the spool, no unfinished point; every
+    listed point verifies; no guest found corruption.
     """
     host = house.host
     assert isinstance(host, SimulatedHost)
     wrongs = []
     found = next((d for d in house.toolstack.list_domains() if d.name == domain), None)
-    if found is None:
+    if not runs:
+        wrongs += [f"{domain} was started"] if found is not None else []
+    elif found is None:
         wrongs.append(f"{domain} is down")
     else:
         baseline = health.take_baseline(host, house.toolstack, found)
@@ -180,6 +184,7 @@ def find_wrongs(house: House, domain: str = "web", *, since: int | None = None) 
     wrongs += [
         f"volume {v.name} is left" for v in house.lvm.list_volumes() if "xenbackup" in v.tags
     ]
+    wrongs += [f"clone {path} is left" for path in host.place("/srv").rglob(".xb-*")]
     spool = host.place(house.configuration.spool_path)
     wrongs += [f"spool holds {path.name}" for path in (spool.iterdir() if spool.exists() else ())]
     destination = ImagesDestination(host.place(DESTINATION), "local")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xenbackup.errors import CommandFailed
+from xenbackup.errors import CommandFailed, SnapshotFailed
 from xenbackup.model.command import Command, CommandResult, Process
 from xenbackup.system.block_device import BlockDevice, open_block_device
 
@@ -101,6 +101,9 @@ class RecordedHost:
 
     def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
         return open_block_device(path, writable=writable)
+
+    def clone_file(self, source: str, target: str) -> None:
+        raise SnapshotFailed(f"The filesystem of {source} takes no reflink copy.")
 
     def place(self, path: str) -> Path:
         return Path(path)

@@ -13,6 +13,7 @@ from xenbackup.errors import UsageError
 from xenbackup.model.job import Configuration, DestinationKind
 from xenbackup.model.names import encode_folder_name
 from xenbackup.operations.house import House
+from xenbackup.operations.tools import Tools
 from xenbackup.records.catalog import Catalog
 from xenbackup.storage.destination import PointStore
 from xenbackup.storage.images import ImagesDestination
@@ -47,6 +48,25 @@ def open_host(simulated: Path | None) -> Host:
 def locate_configuration(host: Host, given: Path | None) -> Path:
     """The configuration file: as given, else the usual one on that host."""
     return given if given is not None else host.place(DEFAULT_CONFIGURATION)
+
+
+def open_tools(host: Host, toolstack: str = "auto") -> Tools:
+    """The tools of a host that may not be configured yet: to look at it, and to begin.
+
+    Raises: CommandFailed when no toolstack answers.
+    """
+    return Tools(host=host, toolstack=open_toolstack(host, toolstack), lvm=Lvm(host))
+
+
+def choose_toolstack(host: Host, configuration_path: Path | None) -> str:
+    """The toolstack that a configuration names; `auto` where the usual one is not there yet.
+
+    Raises: ConfigurationError, also when the configuration that was given is missing.
+    """
+    path = locate_configuration(host, configuration_path)
+    if configuration_path is None and not os.path.lexists(path):
+        return Configuration().toolstack
+    return load_configuration(path).toolstack
 
 
 def open_house(host: Host, configuration_path: Path | None) -> House:

@@ -254,3 +254,24 @@ def test_what_is_written_to_a_volume_is_read_back(contract: Contract) -> None:
     make_scratch(contract, "contract1")
     write_over(contract, "/dev/xenvols/contract1", 8 * MIB)
     assert b"\xa5" * 8 * MIB == contract.read_start("/dev/xenvols/contract1", 8 * MIB)
+
+
+def test_thin_volume_is_made_in_its_pool_and_reads_as_zeros(contract: Contract) -> None:
+    (before,) = [found for found in contract.lvm.list_groups() if found.name == contract.group]
+    made = contract.lvm.create_thin_volume(
+        contract.group, "pool", "contract1", 5 * MIB, tags=(contract.scratch_tag,)
+    )
+    (after,) = [found for found in contract.lvm.list_groups() if found.name == contract.group]
+    assert ("Vwi-a-tz--", "pool", 8 * MIB) == (made.attributes, made.pool, made.size_bytes)
+    assert before.free_bytes == after.free_bytes
+    assert bytes(8 * MIB) == contract.read_start(made.path, 8 * MIB)
+    write_over(contract, made.path, 8 * MIB)
+    assert b"\xa5" * 8 * MIB == contract.read_start(made.path, 8 * MIB)
+
+
+def test_thin_volume_in_a_pool_that_is_none_is_refused(contract: Contract) -> None:
+    before = contract.volume_names()
+    for pool in ("nosuch", "web_root"):
+        with pytest.raises(SnapshotFailed, match="lvcreate"):
+            contract.lvm.create_thin_volume(contract.group, pool, "contract1", 4 * MIB)
+    assert before == contract.volume_names()

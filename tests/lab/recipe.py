@@ -21,7 +21,7 @@ PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "psmisc", "util-linux",
     "linux-image-amd64", "xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common",
     "xenstore-utils", "qemu-system-xen", "seabios",
-    "lvm2", "dmsetup", "thin-provisioning-tools", "e2fsprogs", "qemu-utils",
+    "lvm2", "dmsetup", "thin-provisioning-tools", "e2fsprogs", "xfsprogs", "qemu-utils",
     "python3", "python3-venv", "pciutils", "iproute2", "busybox-static", "cpio", "strace",
     "qemu-guest-agent",
 )  # fmt: skip

@@ -37,6 +37,18 @@ COMMANDS: dict[str, str] = {
     "xl-unpause-running": "xl unpause web",
     "xl-vcpu-list-one": "xl vcpu-list thinny",
     "xl-sched-credit2-one": "xl sched-credit2 -d thinny",
+    "xl-info-topology": "xl info -n",
+    "xl-cpupool-list": "xl cpupool-list",
+    "xl-vcpu-list-all": "xl vcpu-list",
+    "xl-sched-credit2-all": "xl sched-credit2",
+    "xl-sched-credit-other-scheduler": "xl sched-credit",
+    "xl-pci-assignable-list-without-pciback": "xl pci-assignable-list",
+    "xl-uptime": "xl uptime",
+    "lspci-machine-readable": "lspci -D -vmm -nn -k",
+    "lspci-plain": "lspci",
+    "proc-modules": "cat /proc/modules",
+    "proc-cmdline": "cat /proc/cmdline",
+    "proc-mountinfo": "cat /proc/self/mountinfo",
     "udevadm-settle": "udevadm settle --timeout=30",
     "monitors-in-proc": (
         "for p in $(pgrep -x xl); do tr '\\0' ' ' < /proc/$p/cmdline; readlink /proc/$p/fd/1; done"

@@ -12,8 +12,8 @@ from tests.pipeline.test_kills_on_simulation import Executioner, Killed
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.dom0.toolstack import open_toolstack
 from xenbackup.model.run import Outcome
-from xenbackup.operations.backup import plan_job
 from xenbackup.operations.house import House
+from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
 
 HOSTS: dict[str, dict[str, object]] = {

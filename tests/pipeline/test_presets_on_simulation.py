@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import back_up, build_host, build_house, find_wrongs
+from tests.house import back_up, build_host, build_house, find_wrongs, recover
 from xenbackup.model.run import Outcome
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.records.journal import list_journals, read_record
@@ -51,3 +51,14 @@ def test_a_second_backup_of_the_same_guest_works_as_the_first(tmp_path: Path) ->
     for preset in ("snapshot", "checkpoint", "snapshot"):
         assert Outcome.OK == back_up(house, preset).outcome
     assert [] == find_wrongs(house)
+
+
+def test_a_round_and_a_recovery_let_go_of_everything_they_opened(tmp_path: Path) -> None:
+    """A destination whose folder stayed open could not be unmounted while the service runs."""
+    house = build_house(build_host(tmp_path / "host"))
+    back_up(house, "checkpoint")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    back_up(house, "checkpoint")
+    back_up(house, "crash", cancelled=lambda: "somebody asked to stop")
+    recover(house)
+    assert before == len(list(Path("/proc/self/fd").iterdir()))

@@ -45,8 +45,9 @@ class Site:
 
     device_class = SimulatedDevice
 
-    def __init__(self, directory: Path) -> None:
-        create_host(directory, groups=(*houses.GROUPS, OTHER_GROUP), guests=houses.GUESTS)
+    def __init__(self, directory: Path, **options: object) -> None:
+        groups = (*houses.GROUPS, OTHER_GROUP)
+        create_host(directory, groups=groups, guests=houses.GUESTS, **options)  # type: ignore[arg-type]
         self.open(directory)
         destination = ImagesDestination(self.host.place(houses.DESTINATION), "local")
         destination.initialise()
@@ -61,7 +62,7 @@ class Site:
 
     def open(self, directory: Path) -> None:
         self.host = SimulatedHost(directory)
-        self.house: House = houses.build_house(self.host)
+        self.house: House = houses.build_house(self.host, "auto")
 
     def back_up(self, preset: str = "checkpoint", domain: str = "web") -> FoundPoint:
         result = houses.back_up(self.house, preset, domain=domain)

@@ -24,6 +24,7 @@ from xenbackup.model.restore_sight import DiskUse, PathSight, RestoreSight
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.model.xen import XenFacts
 from xenbackup.planning.restore_candidates import propose_candidates
+from xenbackup.planning.restore_configuration import read_recorded_guest
 from xenbackup.planning.restore_plan import (
     RestoreRequest,
     decide_restore,
@@ -186,7 +187,6 @@ class World:
             domains=tuple(self.domains),
             volumes=tuple(self.volumes),
             groups=tuple(self.groups),
-            sources=(),
         )
         candidates = propose_candidates(request.manifest, request.options, inventory)
         paths = [found.path for listed in candidates.values() for found in listed]
@@ -219,13 +219,15 @@ class World:
 def make_request(
     manifest: Manifest | None = None, configuration: str | None = None, **options: Any
 ) -> RestoreRequest:
+    recorded = make_configuration() if configuration is None else configuration
     return RestoreRequest(
         manifest=manifest or make_point(),
         destination="local",
         options=RestoreOptions(**options),
         restore=RESTORE,
         fresh_uuid=FRESH_UUID,
-        configuration_json=make_configuration() if configuration is None else configuration,
+        guest=read_recorded_guest(recorded),
+        configuration_json=recorded,
         direct_memory_path="/srv/backup/web/memory.save",
         spool_path="/var/lib/xenbackup/spool",
         configuration_path="/var/lib/xenbackup/restored/web.cfg",

@@ -29,6 +29,7 @@ def store_point(
     content: bytes | None = None,
     memory: Path | None = None,
     kind: GuestKind = GuestKind.PV,
+    configuration: str = 'name = "web"\n',
 ) -> Path:
     """Stage and publish a point with one disk; returns its folder."""
     content = make_content() if content is None else content
@@ -38,6 +39,8 @@ def store_point(
     )
     stored = staged.add_memory(memory) if memory else None
     staged.write_domain('{"name": "web"}\n')
+    if configuration:
+        staged.write_configuration(configuration)
     staged.publish(
         make_manifest(
             point=point,

@@ -97,7 +97,7 @@ from xenbackup.errors import ConfigurationError, ExitCode
             '[[override]]\ndomains = ["a"]\npreset = "cold"\n'
             '[[override]]\ndomains = ["b"]\npreset = "clod"',
             ', line 9: `preset` in [[override]] 2 is "clod", expected one of "cold", "snapshot", '
-            '"checkpoint", "crash", "offline". Hint: did you mean `cold`?',
+            '"checkpoint", "crash", "offline", "auto". Hint: did you mean `cold`?',
         ),
     ],
 )
@@ -128,7 +128,7 @@ def test_mistake_in_a_job_is_explained(tmp_path: Path, line: str, expected: str)
         (
             'domains = ["*"]\ndestination = "local"\npreset = "live"',
             '`preset` is "live", expected one of "cold", "snapshot", "checkpoint", "crash", '
-            '"offline".',
+            '"offline", "auto".',
         ),
         (
             'domains = ["*"]\ndestination = "local"\nsteps = "save"',

@@ -71,8 +71,11 @@ def spell_with(key: Key, value: str) -> str:
         case Section.RETENTION:
             return f"{MINIMAL}[retention]\n{line}"
         case Section.OVERRIDE:
-            rest = ['domains = ["a"]\n'] if key.name != "domains" else ['preset = "cold"\n']
-            return f"{MINIMAL}[[override]]\n{''.join(rest)}{line}"
+            around = {
+                "domains": 'preset = "cold"\n',
+                "require": 'domains = ["a"]\npreset = "cold"\n',
+            }.get(key.name, 'domains = ["a"]\n')
+            return f"{MINIMAL}[[override]]\n{around}{line}"
 
 
 def load(folder: Path, key: Key, text: str) -> object:

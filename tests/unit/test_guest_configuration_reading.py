@@ -230,13 +230,18 @@ def test_a_contradiction_is_a_problem(text: str, words: str) -> None:
         ("03:1F.2@1d,permissive=1,seize=0", "0000:03:1f.2"),
         (" 03:00.* ", "0000:03:00.*"),
         ("bdf=03:00.0,name=x", "0000:03:00.0"),
+        ("permissive=1,bdf=0000:03:00.0,vslot=20", "0000:03:00.0"),
+        ("03:00.0@1d,msitranslate=1,power_mgmt=1,rdm_policy=relaxed", "0000:03:00.0"),
+        ("name=gpu,permissive=1", "name=gpu"),
     ],
 )
 def test_pci_ids_are_completed(text: str, expected: str) -> None:
     assert expected == parse_pci_specification(text)
 
 
-@pytest.mark.parametrize("text", ["", "03:01", "03:01.8", "zz:01.0", "03:01.0 x", "name=gpu"])
+@pytest.mark.parametrize(
+    "text", ["", "03:01", "03:01.8", "zz:01.0", "03:01.0 x", "name=", "03:20.0", "03:01.0,seize"]
+)
 def test_a_pci_entry_without_an_id_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="expected an id"):
         parse_pci_specification(text)

@@ -52,9 +52,8 @@ def test_published_point_holds_raw_images_that_equal_their_disks(
     assert image.read_bytes() == (folder / "memory.save").read_bytes()
     assert '{"name": "web"}\n' == destination.read_domain(POINT)
     assert folder / "memory.save" == destination.memory_path(POINT)
-    assert ["domain.json", "manifest.json", "memory.save", "xvda.img"] == sorted(
-        path.name for path in folder.iterdir()
-    )
+    files = ["domain.cfg", "domain.json", "manifest.json", "memory.save", "xvda.img"]
+    assert files == sorted(path.name for path in folder.iterdir())
 
 
 def test_everything_in_a_point_is_private(destination: ImagesDestination) -> None:

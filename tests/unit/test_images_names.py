@@ -11,7 +11,7 @@ import pytest
 from tests.unit.devices import MemoryDevice
 from tests.unit.points import OTHER_POINT, POINT
 from tests.unit.stored_points import list_ids, store_point
-from xenbackup.errors import DestinationFailed, PointDamaged
+from xenbackup.errors import DestinationFailed, DestinationMissing, PointDamaged
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.storage.points import PointListing
 
@@ -204,3 +204,17 @@ def test_foreign_files_and_folders_are_no_points(destination: ImagesDestination)
     (destination.folder / "photos" / "2026").mkdir()
     (destination.folder / "caf\udce9").mkdir()
     assert PointListing() == destination.scan()
+
+
+def test_nothing_is_deleted_once_another_disk_lies_at_the_place(
+    destination: ImagesDestination,
+) -> None:
+    folder = store_point(destination)
+    away = destination.folder.with_name("away")
+    destination.folder.rename(away)
+    destination.folder.mkdir()
+
+    with pytest.raises(DestinationMissing):
+        destination.delete_point(POINT)
+
+    assert (away / folder.relative_to(destination.folder) / "manifest.json").is_file()

@@ -77,13 +77,13 @@ def test_image_of_another_length_is_found(
     assert f"has {size + change} bytes, its manifest says {size}" == finding.message
 
 
-@pytest.mark.parametrize("name", ["xvda.img", "memory.save", "domain.json"])
+@pytest.mark.parametrize("name", ["xvda.img", "memory.save", "domain.json", "domain.cfg"])
 def test_missing_file_is_found(destination: ImagesDestination, point: Path, name: str) -> None:
     (point / name).unlink()
     assert [name] == [finding.file for finding in destination.verify_point(POINT).findings]
 
 
-@pytest.mark.parametrize("name", ["memory.save", "domain.json"])
+@pytest.mark.parametrize("name", ["memory.save", "domain.json", "domain.cfg"])
 def test_rotten_file_is_found(destination: ImagesDestination, point: Path, name: str) -> None:
     flip_bit(point / name, 3)
     (finding,) = destination.verify_point(POINT).findings
@@ -97,6 +97,19 @@ def test_rotten_configuration_is_not_handed_out(
     flip_bit(point / "domain.json", 3)
     with pytest.raises(PointDamaged, match="differs from its digest"):
         destination.read_domain(POINT)
+    flip_bit(point / "domain.cfg", 3)
+    with pytest.raises(PointDamaged, match="differs from its digest"):
+        destination.read_configuration(POINT)
+
+
+def test_configuration_file_that_the_manifest_does_not_know_is_found(
+    destination: ImagesDestination,
+) -> None:
+    folder = store_point(destination, configuration="")
+    assert "" == destination.read_configuration(POINT)
+    (folder / "domain.cfg").write_text('name = "web"\n')
+    (finding,) = destination.verify_point(POINT).findings
+    assert ("domain.cfg", "is there and not in the manifest") == (finding.file, finding.message)
 
 
 def test_extra_file_is_found(destination: ImagesDestination, point: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from xenbackup.config import jobs_folder, load_configuration, load_jobs
-from xenbackup.model.job import Configuration, DestinationKind, JobSet
-from xenbackup.model.pipeline import consistency_of, expand_pipeline
+from xenbackup.model.job import Configuration, Consistency, DestinationKind, JobSet
+from xenbackup.model.pipeline import AUTO, consistency_of, expand_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "docs" / "examples" / "config.toml"
@@ -53,7 +53,6 @@ def test_sample_configuration_spells_out_only_defaults(configuration: Configurat
 @pytest.mark.parametrize(
     ("name", "schedule", "steps", "consistency"),
     [
-        ("nightly", "30 2 * * *", {"save-paused", "snapshot"}, "memory"),
         ("weekly-cold", "0 4 * * 0", {"save", "copy", "restore"}, "memory"),
         ("on-demand", "", {"save-paused", "snapshot"}, "memory"),
     ],
@@ -72,6 +71,13 @@ def test_shipped_job_does_what_its_name_says(
     assert job.description
 
 
+def test_nightly_job_chooses_for_each_guest_and_keeps_its_memory(jobs: JobSet) -> None:
+    job = jobs.find_job("nightly")
+    assert job is not None
+    assert ("30 2 * * *", ("*",)) == (job.schedule, job.domains)
+    assert (AUTO, Consistency.MEMORY) == (job.pipeline.preset, job.require)
+
+
 def test_comments_of_shipped_files_fit_80_columns() -> None:
     for path in (SAMPLE, *SHIPPED.iterdir()):
         for line in path.read_text().splitlines():
@@ -88,9 +94,8 @@ def test_keys_that_shipped_files_comment_out_are_right_too(
         lines = uncomment(path)
         presets = [line for line in lines if line.startswith("preset")]
         if path.name == "nightly.toml":
-            # The first is offered in place of the second; the third is the override's.
-            assert ["snapshot", "checkpoint", "crash"] == [line.split('"')[1] for line in presets]
-            lines.remove(presets[1])
+            # The second is the override's.
+            assert ["auto", "crash"] == [line.split('"')[1] for line in presets]
         (folder / path.name).write_text("\n".join(lines))
 
     assert () == load_jobs(folder, configuration).problems

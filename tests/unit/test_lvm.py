@@ -312,6 +312,22 @@ def test_a_volume_is_created_with_its_marks_and_looked_at() -> None:
     ] == changes(host)
 
 
+def test_a_thin_volume_is_created_in_its_pool_and_looked_at() -> None:
+    thin = make_row(lv_name="copy", lv_attr="Vwi-a-tz--", pool_lv="pool")
+    host, lvm = make_lvm(report(thin))
+    made = lvm.create_thin_volume("xenvols", "pool", "copy", 64 << 20, ("mine",))
+    assert ("copy", "pool") == (made.name, made.pool)
+    assert [
+        "lvcreate --yes --virtualsize 67108864b --thinpool pool --name copy --addtag mine xenvols"
+    ] == changes(host)
+
+
+def test_a_thin_volume_that_came_out_thick_is_not_believed() -> None:
+    _, lvm = make_lvm(report(make_row(lv_name="copy")))
+    with pytest.raises(SnapshotFailed, match="not a thin volume in pool pool"):
+        lvm.create_thin_volume("xenvols", "pool", "copy", 64 << 20)
+
+
 def test_marks_are_put_on_and_taken_off() -> None:
     host, lvm = make_lvm(report(make_row()))
     lvm.add_tag(read(), "xb.destination")

@@ -14,8 +14,9 @@ from tests.unit.restore_world import (
 )
 from xenbackup.planning.machine import find_lacking_features, parse_version
 from xenbackup.planning.restore_configuration import (
-    list_pci_devices,
-    separate_configuration,
+    change_configuration,
+    read_recorded_guest,
+    separate_guest,
 )
 
 # Machines and configurations
@@ -64,21 +65,23 @@ def test_a_guest_beside_its_original_gets_addresses_and_only_disks_of_its_own() 
         nics=[{"mac": "00:16:3e:aa:bb:cc", "bridge": "xenbr0"}],
     )
 
-    separated, notes = separate_configuration(
-        text,
+    separated, notes = separate_guest(
+        read_recorded_guest(text),
         original="web",
         domain="web2",
         stored_vdevs=["xvda"],
-        fresh_macs=["00:16:3e:00:00:01"],
+        fresh_addresses=["00:16:3e:00:00:01"],
     )
 
-    configuration = json.loads(separated)
+    configuration = json.loads(change_configuration(text, separated))
     assert [disk["vdev"] for disk in configuration["disks"]] == ["xvda", "hdc"]
     assert configuration["nics"] == [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0"}]
     assert len(notes) == 2
 
 
 def test_pci_devices_are_spelled_in_full() -> None:
-    configuration = {"pcidevs": [{"domain": 1, "bus": 3, "dev": 31, "func": 7}, {"bus": 2}]}
+    configuration = json.dumps(
+        {"pcidevs": [{"domain": 1, "bus": 3, "dev": 31, "func": 7}, {"bus": 2}]}
+    )
 
-    assert list_pci_devices(configuration) == ("0001:03:1f.7", "0000:02:00.0")
+    assert read_recorded_guest(configuration).pci_devices == ("0001:03:1f.7", "0000:02:00.0")

@@ -16,7 +16,8 @@ from tests.unit.points import POINT, make_manifest
 from xenbackup.errors import PointDamaged
 from xenbackup.model.domain import GuestKind, Tuning, VcpuPinning
 from xenbackup.model.job import Consistency
-from xenbackup.model.point import HostFacts, Manifest, StoredDisk, StoredMemory
+from xenbackup.model.plan import VolumeKind
+from xenbackup.model.point import HostFacts, Manifest, StoredBacking, StoredDisk, StoredMemory
 from xenbackup.storage.manifest import decode_manifest, encode_manifest
 
 ZERO = "0" * 64
@@ -28,6 +29,11 @@ digests = st.sampled_from([ZERO, "a" * 64, "0123456789abcdef" * 4])
 texts = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xD7FF), max_size=20)
 names = st.binary(min_size=1, max_size=60).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 counts = st.integers(0, 1 << 40)
+
+
+backings = st.none() | st.builds(
+    StoredBacking, kind=st.sampled_from(VolumeKind), group=texts, lv_name=texts, pool=texts
+)
 
 
 @st.composite
@@ -45,6 +51,7 @@ def disks(draw: st.DrawFn, vdev: str) -> StoredDisk:
         block_digests=blocks,
         source=draw(texts),
         writable=draw(st.booleans()),
+        backing=draw(backings),
     )
 
 
@@ -88,6 +95,7 @@ manifests = st.builds(
     memory_mib=counts,
     vcpus=counts,
     domain_digest=st.just("") | digests,
+    configuration_digest=st.just("") | digests,
 )
 
 
@@ -132,6 +140,33 @@ def test_a_manifest_reads_back_as_it_was_written(manifest: Manifest) -> None:
 def test_equal_blocks_are_written_as_one_entry() -> None:
     document = json.loads(encode_manifest(make_manifest(disks=(make_disk(),))))
     assert [f"{ZERO}*2", "a" * 64] == document["disks"][0]["block_digests"]
+
+
+def test_what_older_manifests_did_not_say_is_not_written_and_not_missed() -> None:
+    older = make_manifest(disks=(make_disk(),))
+    document = json.loads(encode_manifest(older))
+    assert "configuration_digest" not in document
+    assert "backing" not in document["disks"][0]
+    read = decode_manifest(seal(document), source="it")
+    assert ("", None) == (read.configuration_digest, read.disks[0].backing)
+
+
+def test_what_backed_a_disk_is_kept() -> None:
+    kind = VolumeKind.LOGICAL_VOLUME
+    thin = StoredBacking(kind=kind, group="vg", lv_name="web", pool="pool")
+    content = encode_manifest(make_manifest(disks=(make_disk(backing=thin),)))
+    assert {"kind": "logical-volume", "group": "vg", "lv_name": "web", "pool": "pool"} == (
+        json.loads(content)["disks"][0]["backing"]
+    )
+    assert thin == decode_manifest(content, source="it").disks[0].backing
+
+
+@pytest.mark.parametrize(
+    "backing", [{}, {"kind": "tape", "group": "", "lv_name": "", "pool": ""}, "thin", 7]
+)
+def test_backing_of_another_shape_is_refused(backing: object) -> None:
+    with pytest.raises(PointDamaged, match="backing"):
+        decode_manifest(change_disk(backing=backing), source="it")
 
 
 def test_keys_stand_in_a_fixed_order_and_the_checksum_last() -> None:

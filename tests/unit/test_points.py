@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import DESTINATION
+from tests.house import DESTINATION, Watcher, back_up
 from tests.unit.restore_house import Site
-from xenbackup.errors import DestinationMissing, PointDamaged, PointNotFound
+from xenbackup.errors import DestinationMissing, PointDamaged, PointNotFound, StateFailed
 from xenbackup.model.job import Configuration, DestinationKind, DestinationSpec
+from xenbackup.model.point import PointSummary
+from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.points import find_point, list_points
+from xenbackup.records.catalog import Catalog
 from xenbackup.storage.images import ImagesDestination
 
 SECOND = "/srv/second"
@@ -146,3 +149,37 @@ def test_a_catalog_that_cannot_be_used_fails_no_listing(site: Site) -> None:
     site.house.catalog.path.mkdir()
 
     assert [summary.point for summary in list_points(site.house).points] == [point.point]
+
+
+def test_the_catalog_knows_a_point_as_soon_as_its_run_has_ended(site: Site) -> None:
+    result = back_up(site.house, "crash").runs[0]
+
+    (known,) = site.house.catalog.list_points()
+
+    assert known.point == result.point
+    assert (known,) == list_points(site.house).points
+
+
+def test_a_catalog_that_fails_is_a_warning_and_no_failed_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(catalog: Catalog, summary: PointSummary) -> None:
+        raise StateFailed("The catalog is full.")
+
+    monkeypatch.setattr(Catalog, "record_point", fail)
+    watcher = Watcher()
+
+    result = back_up(site.house, "crash", watcher=watcher).runs[0]
+
+    assert result.outcome is Outcome.OK
+    told = f"Point {result.point} is whole, but not in the catalog yet: The catalog is full."
+    assert told in result.warnings
+    assert told in watcher.warnings
+    assert [result.point] == [summary.point for summary in list_points(site.house).points]
+
+
+def test_a_listing_names_every_domain_that_has_points(site: Site) -> None:
+    site.back_up("crash")
+    site.back_up("crash", domain="thinny")
+
+    assert list_points(site.house, "nobody").domains == ("thinny", "web")

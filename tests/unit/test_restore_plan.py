@@ -19,12 +19,16 @@ from tests.unit.restore_world import (
     make_configuration,
     make_domain,
     make_point,
+    make_request,
     refuse,
 )
+from xenbackup.errors import RestoreRefused
 from xenbackup.model.point import HostFacts
+from xenbackup.model.restore import RestorePlan
 from xenbackup.planning.restore_configuration import (
     changed_targets,
 )
+from xenbackup.planning.restore_plan import decide_restore
 
 
 @pytest.fixture
@@ -184,6 +188,29 @@ def test_memory_does_not_meet_a_writable_disk_that_is_not_in_the_point(world: Wo
     message = refuse(world, memory=True, configuration=make_configuration(disks=disks))
 
     assert "xvdc is writable and not in the point" in message
+
+
+@pytest.mark.parametrize("recorded", [None, ""])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"domain": "web2", "volume_group": "fast-disks"},
+        {"volume_group": "fast-disks"},
+        {"image_folder": "/srv/xen"},
+    ],
+)
+def test_memory_whose_head_is_fixed_goes_back_to_its_own_name_and_disks_alone(
+    world: World, recorded: str | None, options: dict[str, Any]
+) -> None:
+    """Also where the image tells nothing of its disks: they are those that the run copied."""
+
+    def ask(**asked: Any) -> RestorePlan:
+        request = make_request(None, recorded, memory=True, **asked)
+        return decide_restore(replace(request, memory_is_fixed=True), world.look(request))
+
+    assert not ask().rewrites_memory
+    with pytest.raises(RestoreRefused, match=r"written by xm, or by xl before Xen 4\.6"):
+        ask(**options)
 
 
 def test_memory_that_must_be_rewritten_needs_room_in_the_spool(world: World) -> None:

@@ -68,6 +68,7 @@ class Scene:
             )
             stored = staged.add_memory(memory) if memory else None
             staged.write_domain("{}\n")
+            staged.write_configuration("name = 'web'\n")
             staged.publish(make_manifest(point=point, disks=disks, memory=stored))
         except BaseException:
             staged.discard()
@@ -108,6 +109,7 @@ def test_disks_land_in_their_volumes_and_verify(scene: Scene) -> None:
     assert store.verify_point(POINT).good
     assert memory.read_bytes() == store.memory_path(POINT).read_bytes()
     assert "{}\n" == store.read_domain(POINT)
+    assert "name = 'web'\n" == store.read_configuration(POINT)
     (summary,) = scene.destination.list_points()
     assert 2 * SIZE - 65536 + 70001 == summary.size_bytes
     assert summary.stored_bytes >= summary.size_bytes

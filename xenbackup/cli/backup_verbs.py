@@ -74,7 +74,7 @@ def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
 
 def _plan(house: House, job: Job, domain: str) -> Plan:
     """Raises: UsageError naming the guests that there are, PlanRefused when there are none."""
-    from xenbackup.operations.backup import plan_job
+    from xenbackup.operations.plan import plan_job
 
     try:
         return plan_job(house, job, domain)
@@ -93,14 +93,19 @@ def _plan(house: House, job: Job, domain: str) -> Plan:
 def _show_plan(invocation: Invocation, planned: Plan) -> int:
     from xenbackup.cli import reports
     from xenbackup.cli.shapes import shape_plan
+    from xenbackup.model.problem import Severity
 
     exit_code = ExitCode.GOOD
     if planned.refused:
         exit_code = ExitCode.PARTLY if planned.domains else ExitCode.FAILED
+    errors = {found.code for found in planned.problems if found.severity is Severity.ERROR}
+    if errors:
+        missing = errors & {"destination-missing", "destination-not-mounted"}
+        exit_code = ExitCode.DESTINATION_MISSING if missing else ExitCode.FAILED
     if invocation.json:
         invocation.output.emit(shape_plan(planned, exit_code))
     else:
-        invocation.output.say(reports.report_plan(planned, invocation.page))
+        invocation.output.say(reports.report_plan(planned, invocation.page, details=True))
     return int(exit_code)
 
 

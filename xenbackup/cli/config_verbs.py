@@ -149,18 +149,22 @@ def _shape_job(job: Job) -> dict[str, object]:
             "yearly": job.retention.yearly,
         },
         "overrides": [
-            {"domains": list(override.domains), **_shape_pipeline(override.pipeline)}
+            {
+                "domains": list(override.domains),
+                "require": (override.require or job.require).value,
+                **_shape_pipeline(override.pipeline),
+            }
             for override in job.overrides
         ],
     }
 
 
 def _shape_pipeline(pipeline: PipelineSpec) -> dict[str, object]:
-    """The preset's name ("" when spelled) and the steps that it means."""
-    from xenbackup.model.pipeline import expand_pipeline
+    """The preset's name ("" when spelled) and its steps: none for `auto`, before a plan is made."""
+    from xenbackup.model.pipeline import AUTO, expand_pipeline
 
+    specs = () if pipeline.preset == AUTO else expand_pipeline(pipeline)
     steps = [
-        {"step": spec.step.value, "size": str(spec.size) if spec.size else ""}
-        for spec in expand_pipeline(pipeline)
+        {"step": spec.step.value, "size": str(spec.size) if spec.size else ""} for spec in specs
     ]
     return {"preset": pipeline.preset, "steps": steps}

@@ -15,6 +15,7 @@ from xenbackup.model.printable import show_text
 if TYPE_CHECKING:
     from xenbackup.dom0.host import Host
     from xenbackup.operations.house import House
+    from xenbackup.operations.tools import Tools
 
 
 @dataclass(kw_only=True)
@@ -62,6 +63,13 @@ class Invocation:
         house = bootstrap.open_house(self.open_host(), self.configuration)
         self.state_folder = house.state_folder
         return house
+
+    def open_tools(self) -> Tools:
+        """The tools of that host, which need not be configured. Raises: as `bootstrap`."""
+        from xenbackup import bootstrap
+
+        host = self.open_host()
+        return bootstrap.open_tools(host, bootstrap.choose_toolstack(host, self.configuration))
 
     def warn(self, message: str) -> None:
         """A remark that needs attention; under --json it is on stderr too, as text."""

@@ -22,7 +22,7 @@ _DIGEST_LETTERS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a point lies: in words, each disk by its vdev, the memory image ("" without).
+    """Where a point lies: in words, each disk by its vdev; image and file may be "".
 
     `in_volumes`: the disks are logical volumes, which may be larger than the disks in them.
     """
@@ -30,6 +30,7 @@ class _Place:
     text: str
     disks: dict[str, str]
     memory: str
+    configuration: str
     in_volumes: bool
 
 
@@ -48,6 +49,8 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
         ("host", f"{host.hostname}, Xen {host.xen_version}, {host.cpu_model}"),
         ("destination", f"{found.destination}: {place.text}"),
     ]
+    if place.configuration:
+        fields.append(("its own file", place.configuration))
     if manifest.excluded_disks:
         fields.append(("left out", ", ".join(manifest.excluded_disks)))
     if found.summary.pinned:
@@ -105,6 +108,7 @@ def shape_point(house: House, found: FoundPoint) -> dict[str, object]:
         "memory": None
         if memory is None
         else {"path": place.memory, "size_bytes": memory.size_bytes, "digest": memory.digest},
+        "configuration_path": place.configuration,
         "host": {
             "hostname": manifest.host.hostname,
             "xen_version": manifest.host.xen_version,
@@ -156,15 +160,24 @@ def _tell_restore(manifest: Manifest, place: _Place, page: Page) -> list[str]:
 def _find_place(house: House, found: FoundPoint) -> _Place:
     """Raises: DestinationMissing, PointDamaged when a part of the point is not there."""
     from xenbackup.storage.images import ImagesDestination
+    from xenbackup.storage.manifest import CONFIGURATION_FILE
 
     manifest = found.manifest
     destination = house.open_destination(found.destination)
     memory = str(destination.memory_path(found.point)) if manifest.memory else ""
-    if isinstance(destination, ImagesDestination):
-        folder = destination.point_folder(found.point)
-        disks = {disk.vdev: str(folder / disk.file) for disk in manifest.disks}
-        return _Place(text=str(folder), disks=disks, memory=memory, in_volumes=False)
-    spec = house.configuration.find_destination(found.destination)
-    group = spec.path if spec is not None else ""
-    disks = {disk.vdev: f"/dev/{group}/{disk.file}" for disk in manifest.disks}
-    return _Place(text=f"volume group {group}", disks=disks, memory=memory, in_volumes=True)
+    folder = destination.point_folder(found.point)
+    own_file = str(folder / CONFIGURATION_FILE) if manifest.configuration_digest else ""
+    in_volumes = not isinstance(destination, ImagesDestination)
+    if in_volumes:
+        spec = house.configuration.find_destination(found.destination)
+        group = spec.path if spec is not None else ""
+        text, disk_folder = f"volume group {group}", f"/dev/{group}"
+    else:
+        text = disk_folder = str(folder)
+    return _Place(
+        text=text,
+        disks={disk.vdev: f"{disk_folder}/{disk.file}" for disk in manifest.disks},
+        memory=memory,
+        configuration=own_file,
+        in_volumes=in_volumes,
+    )

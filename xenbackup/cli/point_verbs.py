@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from datetime import datetime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from xenbackup.operations.points import PointListing
     from xenbackup.operations.verify import VerifyResult
 
+_NAMES_SHOWN = 10
 _STOPPING = "verification ends at the next block; nothing was changed."
 
 
@@ -51,7 +53,6 @@ def points(invocation: Invocation, domain: str) -> int:
 
 def _report_listing(listing: PointListing, domain: str, now: datetime, page: Page) -> str:
     parts = []
-    whose = f" of {show_text(domain)}" if domain else ""
     destinations = list(dict.fromkeys(summary.destination for summary in listing.points))
     for name in destinations:
         found = [summary for summary in listing.points if summary.destination == name]
@@ -59,7 +60,7 @@ def _report_listing(listing: PointListing, domain: str, now: datetime, page: Pag
             parts += [page.heading(f"Destination {name}"), ""]
         parts += [_render_points(found, now, page), ""]
     if not listing.points:
-        parts += [f"There are no recovery points{whose}.", ""]
+        parts += [page.note(_tell_none(listing, domain)), ""]
     for absent in listing.absent:
         if absent.remembered:
             parts += [f"Remembered of destination {absent.name}, which is not there:", ""]
@@ -76,6 +77,22 @@ def _report_listing(listing: PointListing, domain: str, now: datetime, page: Pag
     notes += [page.note(f"{show_text(text)}", mark="Unreadable:") for text in listing.unreadable]
     notes += [page.note(f"{show_text(text)}", mark="Not finished:") for text in listing.leftovers]
     return "\n".join([*parts, *notes]).rstrip("\n")
+
+
+def _tell_none(listing: PointListing, domain: str) -> str:
+    """That there is no point; and where the name is one of nobody's, whose there are."""
+    if not domain:
+        return "There are no recovery points."
+    text = f"There are no recovery points of {show_text(domain)}."
+    if domain in listing.domains:
+        return text
+    others = [show_text(name) for name in listing.domains]
+    if not others:
+        return f"{text} No guest has any."
+    near = difflib.get_close_matches(show_text(domain), others, n=1, cutoff=0.6)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    more = f" and {len(others) - _NAMES_SHOWN} more" if len(others) > _NAMES_SHOWN else ""
+    return f"{text}{guess} Guests that have some: {', '.join(others[:_NAMES_SHOWN])}{more}."
 
 
 def _render_points(found: list[PointSummary], now: datetime, page: Page) -> str:

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from xenbackup.cli.output import Output
 from xenbackup.cli.page import Page, style_outcome
+from xenbackup.cli.problem_text import report_problem
 from xenbackup.cli.text import Colour, format_duration, format_size
 from xenbackup.model.job import StepName
 from xenbackup.model.plan import DomainPlan, Plan
 from xenbackup.model.printable import show_text
+from xenbackup.model.problem import Problem, Severity
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 
-# What a spinning disk gives: for foretelling an absence, always printed beside the number.
-ASSUMED_BYTES_PER_SECOND = 100 << 20
+_NO_TIME = "-"
 
 
-def report_plan(plan: Plan, page: Page) -> str:
-    """The plan as a table, with what is left out and why below."""
+def report_plan(plan: Plan, page: Page, *, details: bool = False) -> str:
+    """The plan as a table, with what is left out and why below.
+
+    With `details` come the volumes with their snapshots, and what `auto` chose among.
+    """
     parts = []
     if plan.domains:
+        headers = ("DOMAIN", "PRESET", "CONSISTENCY", "TO READ", "AWAY", "TOTAL", "DESTINATION")
         rows = [
             (
                 found.domain.name,
                 found.preset,
                 found.consistency.value,
-                ", ".join(disk.vdev for disk in found.disks),
                 _foretell_reading(found),
+                format_duration(found.estimate.away_seconds) if found.estimate else _NO_TIME,
+                format_duration(found.estimate.total_seconds) if found.estimate else _NO_TIME,
                 found.destination.name,
             )
             for found in plan.domains
         ]
-        headers = ("DOMAIN", "PRESET", "CONSISTENCY", "DISKS", "TO READ", "DESTINATION")
-        parts.append(page.table(headers, rows, "llllr"))
+        parts.append(page.table(headers, rows, "lllrrrl"))
+    if details and plan.domains:
+        parts += ["", _tabulate_disks(plan, page)]
+        if any(found.candidates for found in plan.domains):
+            parts += ["", _tabulate_candidates(plan, page)]
+        parts += ["", *_tell_bases(plan, page)]
     notes = [note for found in plan.domains for note in _list_notes(found, page)]
     notes += [
         page.note(
@@ -41,6 +51,7 @@ def report_plan(plan: Plan, page: Page) -> str:
         + (f"\n{page.note(show_text(refused.hint), mark='         Hint:')}" if refused.hint else "")
         for refused in plan.refused
     ]
+    notes += [report_problem(problem, page) for problem in _choose_problems(plan)]
     if plan.idle_patterns:
         patterns = ", ".join(f'"{show_text(pattern)}"' for pattern in plan.idle_patterns)
         notes.append(
@@ -49,6 +60,65 @@ def report_plan(plan: Plan, page: Page) -> str:
             )
         )
     return "\n".join([*parts, *([""] if parts and notes else []), *notes])
+
+
+def _choose_problems(plan: Plan) -> list[Problem]:
+    """What is worth a line before a run; idle patterns have one of their own."""
+    return [
+        problem
+        for problem in plan.problems
+        if problem.severity is not Severity.NOTE and problem.code != "pattern-idle"
+    ]
+
+
+def _tabulate_disks(plan: Plan, page: Page) -> str:
+    """Each disk with its volume, and what its snapshot will take from the volume group."""
+    rows = []
+    for found in plan.domains:
+        for disk in found.disks:
+            volume = f"{disk.group}/{disk.lv_name}" if disk.group else disk.path
+            room = format_size(disk.snapshot_size_bytes) if disk.snapshot_size_bytes else _NO_TIME
+            rows.append(
+                (
+                    found.domain.name,
+                    disk.vdev,
+                    volume,
+                    format_size(disk.size_bytes),
+                    disk.snapshot.value,
+                    room,
+                )
+            )
+    headers = ("DOMAIN", "DISK", "VOLUME", "SIZE", "SNAPSHOT", "TAKES")
+    return page.table(headers, rows, "lllrlr")
+
+
+def _tabulate_candidates(plan: Plan, page: Page) -> str:
+    """What `auto` looked at for each guest: the one it took first, then the others and why not."""
+    rows = []
+    for found in plan.domains:
+        for candidate in sorted(found.candidates, key=lambda entry: not entry.chosen):
+            away = candidate.estimate.away_seconds if candidate.estimate else None
+            rows.append(
+                (
+                    found.domain.name,
+                    candidate.preset,
+                    _NO_TIME if away is None else format_duration(away),
+                    ("taken: " if candidate.chosen else "not: ") + candidate.reason,
+                )
+            )
+    return page.table(("DOMAIN", "AUTO", "AWAY", "WHY"), rows, "llrl")
+
+
+def _tell_bases(plan: Plan, page: Page) -> list[str]:
+    """Where the times come from, each basis once."""
+    bases: dict[str, list[str]] = {}
+    for found in plan.domains:
+        if found.estimate:
+            bases.setdefault(found.estimate.basis, []).append(show_text(found.domain.name))
+    return [
+        page.note(f"Times of {', '.join(names)} are reckoned from {basis}.")
+        for basis, names in bases.items()
+    ]
 
 
 def _foretell_reading(plan: DomainPlan) -> str:
@@ -60,13 +130,13 @@ def _foretell_reading(plan: DomainPlan) -> str:
 def _list_notes(plan: DomainPlan, page: Page) -> list[str]:
     name = show_text(plan.domain.name)
     notes = []
-    if not plan.reason.endswith("of the job"):
+    if not plan.reason.endswith(("of the job", "consistency or better")):
         notes.append(page.note(f"{name}: {show_text(plan.reason)}."))
     if plan.has_step(StepName.SAVE) and copies_before_restore(plan):
-        away = format_duration(plan.bytes_to_read / ASSUMED_BYTES_PER_SECOND)
+        away = format_duration(plan.estimate.away_seconds) if plan.estimate else "long"
         notes.append(
             page.note(
-                f"{name}: away for the whole copy, about {away} at 100 MiB/s; "
+                f"{name}: away for the whole copy, about {away}; "
                 f"max_away is {format_duration(plan.max_away_seconds)}."
             )
         )

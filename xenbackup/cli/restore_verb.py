@@ -174,7 +174,7 @@ def report_restore_plan(plan: RestorePlan, page: Page) -> str:
         (
             target.disk.vdev,
             format_size(target.disk.size_bytes),
-            target.act.value,
+            f"create thin in {target.pool}" if target.pool else target.act.value,
             target.path,
         )
         for target in plan.targets
@@ -252,6 +252,7 @@ def shape_restore_plan(plan: RestorePlan) -> dict[str, object]:
                 "vdev": target.disk.vdev,
                 "path": target.path,
                 "act": target.act.value,
+                "pool": target.pool,
                 "size_bytes": target.disk.size_bytes,
             }
             for target in plan.targets

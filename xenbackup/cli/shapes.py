@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xenbackup.cli.output import SCHEMA
+from xenbackup.cli.problem_text import shape_problem
 
 if TYPE_CHECKING:
-    from xenbackup.model.plan import DomainPlan, Plan
+    from xenbackup.model.plan import DomainPlan, Estimate, Plan
     from xenbackup.model.run import RoundResult, RunResult
 
 Shape = dict[str, object]
@@ -71,6 +72,17 @@ def shape_plan(plan: Plan, exit_code: int) -> Shape:
             for refused in plan.refused
         ],
         "idle_patterns": list(plan.idle_patterns),
+        "problems": [shape_problem(problem) for problem in plan.problems],
+    }
+
+
+def _shape_estimate(estimate: Estimate | None) -> Shape | None:
+    if estimate is None:
+        return None
+    return {
+        "away_seconds": estimate.away_seconds,
+        "total_seconds": estimate.total_seconds,
+        "basis": estimate.basis,
     }
 
 
@@ -85,7 +97,18 @@ def _shape_domain_plan(plan: DomainPlan) -> Shape:
         "destination": plan.destination.name,
         "bytes_to_read": plan.bytes_to_read,
         "memory_image_bytes": plan.memory_image_bytes,
+        "snapshot_bytes": plan.snapshot_bytes,
         "max_away_seconds": plan.max_away_seconds,
+        "estimate": _shape_estimate(plan.estimate),
+        "candidates": [
+            {
+                "preset": candidate.preset,
+                "chosen": candidate.chosen,
+                "reason": candidate.reason,
+                "estimate": _shape_estimate(candidate.estimate),
+            }
+            for candidate in plan.candidates
+        ],
         "disks": [
             {
                 "vdev": disk.vdev,

@@ -39,7 +39,8 @@ from xenbackup.model.job import (
     StepSpec,
 )
 from xenbackup.model.pipeline import (
-    PRESETS,
+    AUTO,
+    PRESET_NAMES,
     check_pipeline,
     consistency_of,
     expand_pipeline,
@@ -117,7 +118,7 @@ def load_job(path: Path, configuration: Configuration) -> Job:
     document = read_document(path)
     notes = Notes(document)
     reader = TableReader(document.table, section=Section.JOB, notes=notes)
-    require = Consistency(reader.read("require", Choice(_REQUIREMENTS), Consistency.CRASH.value))
+    require = _read_requirement(reader)
     defaults = Job(name="", pipeline=PipelineSpec(), destination="", domains=())
     job = Job(
         name=path.name[: -len(_SUFFIX)],
@@ -162,6 +163,10 @@ def _describe_namesake(path: Path, namesake: str) -> str:
         f"{show_path(path)}: the job's name differs from that of {show_text(namesake)} in nothing "
         "but capitals. Hint: rename one of the two."
     )
+
+
+def _read_requirement(reader: TableReader) -> Consistency:
+    return Consistency(reader.read("require", Choice(_REQUIREMENTS), Consistency.CRASH.value))
 
 
 def _read_destination(reader: TableReader, configuration: Configuration) -> str:
@@ -217,26 +222,37 @@ def _read_overrides(
             within=(index,),
         )
         domains = table.read_list("domains", read_pattern, required=True)
-        overrides.append(Override(domains=domains, pipeline=_read_pipeline(table, notes, require)))
+        own = _read_requirement(table) if table.has("require") else None
+        overrides.append(
+            Override(
+                domains=domains,
+                pipeline=_read_pipeline(
+                    table, notes, own or require, "the override" if own else "the job"
+                ),
+                require=own,
+            )
+        )
     return tuple(overrides)
 
 
-def _read_pipeline(reader: TableReader, notes: Notes, require: Consistency) -> PipelineSpec:
+def _read_pipeline(
+    reader: TableReader, notes: Notes, require: Consistency, asker: str = "the job"
+) -> PipelineSpec:
     """`preset` or `steps`, whichever is there; checked against each other and `require`."""
     if reader.has("preset") and reader.has("steps"):
         reader.note("steps", "stands beside `preset`", "keep one of the two")
     if not reader.has("preset") and not reader.has("steps"):
-        reader.note_missing("preset", f"one of {', '.join(PRESETS)}", "or spell `steps`")
+        reader.note_missing("preset", f"one of {', '.join(PRESET_NAMES)}", "or spell `steps`")
     before = notes.count
-    name = reader.read("preset", Choice(tuple(PRESETS)), "")
+    name = reader.read("preset", Choice(PRESET_NAMES), "")
     pipeline = PipelineSpec(preset=name, steps=() if name else _read_steps(reader, notes))
-    if (pipeline.preset or pipeline.steps) and notes.count == before:
+    if (pipeline.preset or pipeline.steps) and name != AUTO and notes.count == before:
         consistency = consistency_of(expand_pipeline(pipeline))
         if not satisfies_requirement(consistency, require):
             reader.note(
                 "preset" if name else "steps",
                 f"leaves recovery points of {consistency} consistency, "
-                f'but the job has require = "{require}"',
+                f'but {asker} has require = "{require}"',
                 'choose a pipeline that saves the memory, or require = "crash"',
             )
     return pipeline

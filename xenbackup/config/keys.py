@@ -161,7 +161,8 @@ _JOB_ROWS = (
         "-",
         "(`steps` instead)",
         '"checkpoint"',
-        "How to back up: `cold`, `snapshot`, `checkpoint`, `crash` or `offline`.",
+        "How to back up: `cold`, `snapshot`, `checkpoint`, `crash`, `offline`, or `auto` for the "
+        "best of these.",
     ),
     (
         "steps",
@@ -278,6 +279,14 @@ _OVERRIDE_ROWS = (
         "(`preset` instead)",
         '["save", "copy", "restore"]',
         "As in the job.",
+    ),
+    (
+        "require",
+        "text",
+        "-",
+        "(as the job says)",
+        '"crash"',
+        "The least that the recovery points of these guests must be worth.",
     ),
 )
 

@@ -29,6 +29,12 @@ class Host(Protocol):
         Raises: CopyFailed naming the path when it cannot be opened.
         """
 
+    def clone_file(self, source: str, target: str) -> None:
+        """Make a reflink copy of an image file: two paths of the host, on one filesystem.
+
+        Raises: SnapshotFailed when it cannot be made; nothing is left then.
+        """
+
     def place(self, path: str) -> Path:
         """Where a configured absolute path really is: itself, or below the simulated root."""
 

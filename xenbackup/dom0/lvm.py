@@ -211,6 +211,26 @@ class Lvm:
         self._change((*argv, _check_name(group)), "")
         return self._require_volume(group, name)
 
+    def create_thin_volume(
+        self, group: str, pool: str, name: str, size_bytes: int, tags: tuple[str, ...] = ()
+    ) -> LogicalVolume:
+        """A thin volume of at least `size_bytes` (LVM rounds up to extents) in an existing pool.
+
+        Raises: SnapshotFailed, CommandTimedOut, UsageError for impossible names and tags.
+        """
+        argv: tuple[str, ...] = ("lvcreate", "--yes", "--virtualsize", f"{size_bytes}b")
+        argv += ("--thinpool", _check_name(pool), "--name", _check_name(name))
+        for tag in tags:
+            argv += ("--addtag", _check_tag(tag))
+        self._change((*argv, _check_name(group)), "")
+        made = self._require_volume(group, name)
+        if not made.thin or made.pool != pool:
+            raise SnapshotFailed(
+                f"{group}/{name} is not a thin volume in pool {pool} (attributes "
+                f"{made.attributes})."
+            )
+        return made
+
     def add_tag(self, lv: LogicalVolume, tag: str) -> LogicalVolume:
         """Mark a volume. Raises: SnapshotFailed, CommandTimedOut, UsageError."""
         self._change(("lvchange", "--addtag", _check_tag(tag), f"{lv.group}/{lv.name}"), "")

@@ -11,6 +11,7 @@ from xenbackup.model.command import Command, CommandResult, Process
 from xenbackup.system.block_device import BlockDevice, open_block_device
 from xenbackup.system.command import RUN_MARK, SystemCommands
 from xenbackup.system.processes import PROC_FOLDER, list_marked_processes, signal_exactly
+from xenbackup.system.reflink import clone_file
 
 _MONITOR_PROGRAMS: Final = frozenset({"xl"})
 
@@ -29,6 +30,9 @@ class RealHost:
 
     def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
         return open_block_device(path, writable=writable)
+
+    def clone_file(self, source: str, target: str) -> None:
+        clone_file(Path(source), Path(target))
 
     def place(self, path: str) -> Path:
         return Path(path)

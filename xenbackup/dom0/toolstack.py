@@ -7,8 +7,10 @@ from typing import Protocol
 
 from xenbackup.dom0.acts import SAVE_TIMEOUT_SECONDS, ProgressCallback
 from xenbackup.dom0.host import Host
+from xenbackup.dom0.resource_tables import CpuPool
 from xenbackup.dom0.tuning import compare_tuning
 from xenbackup.dom0.xl import Xl
+from xenbackup.dom0.xl_parsers import CreditShare, VcpuRow
 from xenbackup.dom0.xm import Xm
 from xenbackup.errors import CommandFailed, UsageError
 from xenbackup.model.command import CommandResult
@@ -45,6 +47,16 @@ class Toolstack(Protocol):
     def find_status(self, uuid: str) -> DomainStatus | None: ...
 
     def list_pci(self, domid: int) -> tuple[str, ...]: ...
+
+    def list_assignable_pci(self) -> tuple[str, ...] | None: ...
+
+    def list_pools(self) -> tuple[CpuPool, ...]: ...
+
+    def list_vcpus(self) -> tuple[VcpuRow, ...]: ...
+
+    def list_shares(self, scheduler: str) -> tuple[CreditShare, ...]: ...
+
+    def read_dom0_memory_mib(self) -> int: ...
 
     def pause(self, domid: int, *, run_id: str = "") -> CommandResult: ...
 

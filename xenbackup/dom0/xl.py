@@ -12,15 +12,20 @@ from xenbackup.dom0.acts import (
     spell_path,
 )
 from xenbackup.dom0.host import Host
+from xenbackup.dom0.resource_tables import CpuPool, parse_assignable_list, parse_pool_table
+from xenbackup.dom0.tool_output import refuse_output
 from xenbackup.dom0.tuning import compare_tuning
 from xenbackup.dom0.xl_parsers import (
     UNNAMED,
+    CreditShare,
     DomainConfiguration,
     DomainRow,
+    VcpuRow,
     parse_configurations,
     parse_credit_table,
     parse_domain_table,
     parse_pci_list,
+    parse_vcpu_rows,
     parse_vcpu_table,
 )
 from xenbackup.errors import CommandFailed
@@ -82,6 +87,39 @@ class Xl(DomainActs):
     def list_pci(self, domid: int) -> tuple[str, ...]:
         """Devices that are passed through now. Raises: CommandFailed, UnexpectedOutput."""
         return parse_pci_list(self.read("pci-list", str(check_domid(domid))))
+
+    def list_assignable_pci(self) -> tuple[str, ...] | None:
+        """Devices that pciback holds for guests; () where pciback is not loaded.
+
+        Raises: CommandFailed, UnexpectedOutput.
+        """
+        verb = "pci-assignable-list"
+        return parse_assignable_list(f"xl {verb}", self.read(verb))
+
+    def list_pools(self) -> tuple[CpuPool, ...]:
+        """All cpupools. Raises: CommandFailed, UnexpectedOutput."""
+        return parse_pool_table(self.read("cpupool-list"))
+
+    def list_vcpus(self) -> tuple[VcpuRow, ...]:
+        """Affinities of all domains, of one instant. Raises: CommandFailed, UnexpectedOutput."""
+        return parse_vcpu_rows(self.read("vcpu-list"))
+
+    def list_shares(self, scheduler: str) -> tuple[CreditShare, ...]:
+        """Weights, caps and pools of all domains; () for a scheduler that has no weights.
+
+        Raises: CommandFailed, UnexpectedOutput.
+        """
+        if scheduler not in _CREDIT_SCHEDULERS:
+            return ()
+        verb = f"sched-{scheduler}"
+        return parse_credit_table(f"xl {verb}", self.read(verb))
+
+    def read_dom0_memory_mib(self) -> int:
+        """What Domain-0 has now, in MiB. Raises: CommandFailed, UnexpectedOutput."""
+        for row in self._read_rows():
+            if row.domid == 0:
+                return row.memory_mib
+        raise refuse_output("xl list -v", "", expected="Domain-0")
 
     def save_paused(
         self,

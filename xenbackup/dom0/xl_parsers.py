@@ -46,7 +46,10 @@ _VCPU_ROW = re.compile(
     r"\s+\d{1,15}\.\d\s+(?P<hard>\S+)(?:\s+/\s+(?P<soft>\S+))?\s*"
 )
 _AFFINITY = re.compile(r"all|none|\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
-_SCHEDULER_ROW = re.compile(r".*?\s+(?P<domid>\d{1,9})\s+(?P<weight>\d{1,9})\s+(?P<cap>\d{1,9})\s*")
+_SCHEDULER_ROW = re.compile(
+    r".*?\s+(?P<domid>\d{1,9})\s+(?P<weight>\d{1,9}|-1)\s+(?P<cap>\d{1,9}|-1)\s*"
+)
+_POOL_LINE = re.compile(r"Cpupool (?P<pool>\S.*):(?:\s.*)?")
 _PCI_ROW = re.compile(
     r"[0-9a-fA-F]{1,2}\.[0-7]\s+"
     r"(?P<domain>[0-9a-fA-F]{4}):(?P<bus>[0-9a-fA-F]{2}):(?P<slot>[0-9a-fA-F]{2})\.(?P<function>[0-7])"
@@ -83,11 +86,20 @@ class DomainConfiguration:
 
 @dataclass(frozen=True, kw_only=True)
 class CreditShare:
-    """Weight and cap of one domain under the credit or credit2 scheduler."""
+    """Weight and cap of one domain under the credit or credit2 scheduler, and its cpupool."""
 
     domid: int
     weight: int
     cap: int
+    pool: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VcpuRow:
+    """One row of `vcpu-list`."""
+
+    domid: int
+    pinning: VcpuPinning
 
 
 def parse_state(command: str, letters: str) -> DomainState:
@@ -201,18 +213,25 @@ def parse_info(command: str, text: str) -> XenFacts:
         hardware_capabilities=facts.get("hw_caps", ""),
         scheduler=facts.get("xen_scheduler", ""),
         xen_command_line=facts.get("xen_commandline", ""),
+        numa_nodes=parse_count(command, facts.get("nr_nodes", "0")),
+        virtual_capabilities=facts.get("virt_caps", ""),
     )
 
 
 def parse_vcpu_table(text: str, domid: int) -> tuple[VcpuPinning, ...]:
-    """Affinities of one domain in `xl vcpu-list`, in xl's spelling.
+    """Affinities of one domain in `xl vcpu-list`, in xl's spelling. Raises: UnexpectedOutput."""
+    return tuple(row.pinning for row in parse_vcpu_rows(text) if row.domid == domid)
+
+
+def parse_vcpu_rows(text: str) -> tuple[VcpuRow, ...]:
+    """Affinities of all domains in `xl vcpu-list`, Domain-0 among them.
 
         linux01                              2     0    1   r--      14.6  1 / all
 
     Before Xen 4.5 there is no soft affinity: it counts as `all`. Raises: UnexpectedOutput.
     """
     command = "xl vcpu-list"
-    pinnings = []
+    rows = []
     for line in split_lines(command, text):
         if re.match(r"Name\s+ID\s+VCPU\b", line):
             continue
@@ -222,32 +241,44 @@ def parse_vcpu_table(text: str, domid: int) -> tuple[VcpuPinning, ...]:
         hard, soft = match["hard"], match["soft"] or "all"
         if not (_AFFINITY.fullmatch(hard) and _AFFINITY.fullmatch(soft)):
             raise refuse_output(command, line, expected="an affinity")
-        if parse_count(command, match["domid"]) == domid:
-            vcpu = parse_count(command, match["vcpu"])
-            pinnings.append(VcpuPinning(vcpu=vcpu, hard=hard, soft=soft))
-    return tuple(pinnings)
+        vcpu = parse_count(command, match["vcpu"])
+        rows.append(
+            VcpuRow(
+                domid=parse_count(command, match["domid"]),
+                pinning=VcpuPinning(vcpu=vcpu, hard=hard, soft=soft),
+            )
+        )
+    return tuple(rows)
 
 
 def parse_credit_table(command: str, text: str) -> tuple[CreditShare, ...]:
-    """Rows of `xl sched-credit` and `xl sched-credit2`; the lines about pools are passed over.
+    """Rows of `xl sched-credit` and `xl sched-credit2`, under the line of their cpupool.
 
         Cpupool Pool-0: ratelimit=1000us
         Name                                ID Weight  Cap
         linux01                              4    256    0
 
+    xm prints -1 for a domain that the scheduler has no answer for: it is left out.
     Raises: UnexpectedOutput.
     """
     shares = []
+    pool = ""
     for line in split_lines(command, text):
-        if re.match(r"Cpupool .*:|Name\s+ID\s+Weight\s+Cap\s*$", line) or not line.strip():
+        named = _POOL_LINE.fullmatch(line)
+        if named is not None:
+            pool = named["pool"]
+            continue
+        if re.match(r"Name\s+ID\s+Weight\s+Cap\s*$", line) or not line.strip():
             continue
         match = _SCHEDULER_ROW.fullmatch(line)
         if match is None:
             raise refuse_output(command, line, expected="a domain's weight and cap")
+        if "-1" in (match["weight"], match["cap"]):
+            continue
         domid, weight, cap = (
             parse_count(command, match[key]) for key in ("domid", "weight", "cap")
         )
-        shares.append(CreditShare(domid=domid, weight=weight, cap=cap))
+        shares.append(CreditShare(domid=domid, weight=weight, cap=cap, pool=pool))
     return tuple(shares)
 
 

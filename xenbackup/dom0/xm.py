@@ -19,13 +19,17 @@ from xenbackup.dom0.acts import (
     spell_path,
 )
 from xenbackup.dom0.host import Host
+from xenbackup.dom0.resource_tables import CpuPool, parse_assignable_list
+from xenbackup.dom0.tool_output import refuse_output
 from xenbackup.dom0.tuning import compare_tuning
-from xenbackup.dom0.xl_parsers import parse_pci_list
+from xenbackup.dom0.xl_parsers import CreditShare, VcpuRow, parse_pci_list
 from xenbackup.dom0.xm_parsers import (
     STOPPED_DOMID,
     parse_xm_credit,
+    parse_xm_credit_rows,
     parse_xm_domains,
     parse_xm_list,
+    parse_xm_vcpu_rows,
     parse_xm_vcpu_table,
 )
 from xenbackup.errors import CommandFailed, UsageError
@@ -81,6 +85,50 @@ class Xm(DomainActs):
     def list_pci(self, domid: int) -> tuple[str, ...]:
         """Devices that are passed through now. Raises: CommandFailed, UnexpectedOutput."""
         return parse_pci_list(self.read("pci-list", str(check_domid(domid))))
+
+    def list_assignable_pci(self) -> tuple[str, ...] | None:
+        """Devices that pciback holds for guests; None where this xm is too old to be asked.
+
+        Raises: UnexpectedOutput.
+        """
+        verb = "pci-list-assignable-devices"
+        try:
+            text = self.read(verb)
+        except CommandFailed:
+            return None
+        return parse_assignable_list(f"xm {verb}", text)
+
+    def list_pools(self) -> tuple[CpuPool, ...]:
+        """None: hosts of xm's time have one pool, without a name that would mean anything."""
+        return ()
+
+    def list_vcpus(self) -> tuple[VcpuRow, ...]:
+        """Affinities of all domains, of one instant. Raises: CommandFailed, UnexpectedOutput."""
+        return parse_xm_vcpu_rows(self.read("vcpu-list"))
+
+    def list_shares(self, scheduler: str) -> tuple[CreditShare, ...]:
+        """Weights and caps of all domains; () for a scheduler other than credit.
+
+        Before Xen 3.3 xm wants to be asked for each domain.
+        Raises: CommandFailed, UnexpectedOutput.
+        """
+        if scheduler != "credit":
+            return ()
+        try:
+            return parse_xm_credit_rows(self.read("sched-credit"))
+        except CommandFailed:
+            domids = [
+                row.domid for row in parse_xm_list(self.read("list")) if row.domid is not None
+            ]
+        found = (parse_xm_credit(self.read("sched-credit", "-d", str(n)), n) for n in domids)
+        return tuple(share for share in found if share is not None)
+
+    def read_dom0_memory_mib(self) -> int:
+        """What Domain-0 has now, in MiB. Raises: CommandFailed, UnexpectedOutput."""
+        for row in parse_xm_list(self.read("list")):
+            if row.domid == 0:
+                return row.memory_mib
+        raise refuse_output("xm list", "", expected="Domain-0")
 
     def save_paused(
         self,

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 
 from xenbackup.dom0.sexpressions import Expression, compose_expression, parse_expressions
 from xenbackup.dom0.tool_output import parse_count, refuse_output, split_lines
-from xenbackup.dom0.xl_parsers import CreditShare, parse_credit_table, spell_pci_address
+from xenbackup.dom0.xl_parsers import (
+    CreditShare,
+    VcpuRow,
+    parse_credit_table,
+    spell_pci_address,
+)
 from xenbackup.model.domain import (
     Disk,
     Domain,
@@ -157,7 +162,12 @@ def parse_xm_domains(text: str) -> tuple[Domain, ...]:
 
 
 def parse_xm_vcpu_table(text: str, domid: int) -> tuple[VcpuPinning, ...]:
-    """Affinities of one domain in `xm vcpu-list`; `any cpu` becomes `all`, xm has no soft one.
+    """Affinities of one domain in `xm vcpu-list`. Raises: UnexpectedOutput."""
+    return tuple(row.pinning for row in parse_xm_vcpu_rows(text) if row.domid == domid)
+
+
+def parse_xm_vcpu_rows(text: str) -> tuple[VcpuRow, ...]:
+    """Affinities of all domains in `xm vcpu-list`; `any cpu` becomes `all`, xm has no soft one.
 
         Name                              ID VCPUs   CPU State   Time(s) CPU Affinity
         linux01                            2     0     1   -b-      14.6 any cpu
@@ -165,7 +175,7 @@ def parse_xm_vcpu_table(text: str, domid: int) -> tuple[VcpuPinning, ...]:
     Raises: UnexpectedOutput.
     """
     command = "xm vcpu-list"
-    pinnings = []
+    rows = []
     for line in split_lines(command, text):
         clean = _clean(line)
         if not clean.strip() or re.match(r"\s*Name\s+ID\s+VCPU", clean):
@@ -179,10 +189,9 @@ def parse_xm_vcpu_table(text: str, domid: int) -> tuple[VcpuPinning, ...]:
         hard = "all" if affinity == "any cpu" else affinity
         if hard != "all" and not _AFFINITY.fullmatch(hard):
             raise refuse_output(command, line, expected="an affinity")
-        if parse_count(command, match["domid"]) == domid:
-            vcpu = parse_count(command, match["vcpu"])
-            pinnings.append(VcpuPinning(vcpu=vcpu, hard=hard, soft="all"))
-    return tuple(pinnings)
+        domid, vcpu = parse_count(command, match["domid"]), parse_count(command, match["vcpu"])
+        rows.append(VcpuRow(domid=domid, pinning=VcpuPinning(vcpu=vcpu, hard=hard, soft="all")))
+    return tuple(rows)
 
 
 def parse_xm_credit(text: str, domid: int) -> CreditShare | None:
@@ -199,9 +208,14 @@ def parse_xm_credit(text: str, domid: int) -> CreditShare | None:
         if not _CREDIT_DICT.fullmatch(stripped) or len(numbers) != 2:
             raise refuse_output(command, stripped, expected="weight and cap")
         return CreditShare(domid=domid, weight=numbers["weight"], cap=numbers["cap"])
+    return next((share for share in parse_xm_credit_rows(text) if share.domid == domid), None)
+
+
+def parse_xm_credit_rows(text: str) -> tuple[CreditShare, ...]:
+    """Weights and caps of the table of `xm sched-credit`. Raises: UnexpectedOutput."""
+    command = "xm sched-credit"
     cleaned = "\n".join(_clean(line) for line in split_lines(command, text))
-    shares = parse_credit_table(command, cleaned)
-    return next((share for share in shares if share.domid == domid), None)
+    return parse_credit_table(command, cleaned)
 
 
 def _clean(line: str) -> str:

@@ -1,48 +1,105 @@
-"""Reads a host once into an `Inventory`: domains, volumes, groups, what lies behind each disk."""
+"""Reads a host once into an `Inventory`: domains, volumes, groups, disks, drivers and the rest."""
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from xenbackup.dom0 import guest_configuration as configuration
+from xenbackup.dom0.guest_configuration import ConfigurationFile
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
-from xenbackup.errors import CopyFailed
+from xenbackup.inventory.disks import read_backings
+from xenbackup.inventory.drivers import read_drivers
+from xenbackup.inventory.host_storage import HostStorage
+from xenbackup.model.devices import PciInventory
 from xenbackup.model.domain import Domain, DomainState
-from xenbackup.model.inventory import DiskSource, Inventory
-from xenbackup.model.volume import LogicalVolume
+from xenbackup.model.inventory import BrokenConfiguration, Inventory, NameClash
+from xenbackup.model.resources import Resources
+from xenbackup.model.xen import XenFacts
 
 ABSENT_DOMID = -1
 
+PciReader: TypeAlias = Callable[
+    [Host, Toolstack, Sequence[Domain], Sequence[ConfigurationFile]], PciInventory
+]
+ResourcesReader: TypeAlias = Callable[
+    [Host, Toolstack, XenFacts, Sequence[Domain], Sequence[ConfigurationFile]], Resources
+]
 
-def read_inventory(host: Host, toolstack: Toolstack, lvm: Lvm) -> Inventory:
+
+def read_inventory(
+    host: Host,
+    toolstack: Toolstack,
+    lvm: Lvm,
+    *,
+    read_pci: PciReader | None = None,
+    read_resources: ResourcesReader | None = None,
+) -> Inventory:
     """Everything a plan decides from. Reads only; nothing is changed on the host.
+
+    PCI devices and resources cost commands of their own and are read where a reader is given. Files
+    of the kernel and of guests are read once each, and no disk takes a command.
 
     Raises: CommandFailed, UnexpectedOutput from the tools.
     """
     running = toolstack.list_domains()
     volumes = lvm.list_volumes()
-    domains = _join_configurations(host, running)
+    files = configuration.find_configurations(host)
+    domains = _join_configurations(running, files)
+    facts = toolstack.read_facts()
+    storage = HostStorage(host, volumes)
     return Inventory(
-        facts=toolstack.read_facts(),
+        facts=facts,
         can_save_paused=toolstack.can_save_paused(),
         domains=domains,
         volumes=volumes,
         groups=lvm.list_groups(),
-        sources=_look_at_sources(host, domains, volumes),
+        backings=read_backings(host, domains, volumes, configurations=files, storage=storage),
+        drivers=read_drivers(
+            host, domains, files, capabilities=facts.virtual_capabilities, storage=storage
+        ),
+        pci=read_pci(host, toolstack, domains, files) if read_pci else PciInventory(),
+        resources=(
+            read_resources(host, toolstack, facts, domains, files)
+            if read_resources
+            else Resources()
+        ),
+        broken_configurations=tuple(
+            BrokenConfiguration(path=found.path, problem=found.problem)
+            for found in files
+            if found.problem
+        ),
+        clashes=tuple(_find_clashes(files)),
     )
 
 
-def _join_configurations(host: Host, running: tuple[Domain, ...]) -> tuple[Domain, ...]:
+def _find_clashes(files: Sequence[ConfigurationFile]) -> Iterator[NameClash]:
+    """Names that several files give; files with one and the same uuid describe one guest."""
+    described: dict[str, list[tuple[str, str]]] = {}
+    for found in files:
+        if found.configuration is not None:
+            known = found.configuration
+            described.setdefault(known.name, []).append((found.path, known.uuid))
+    for name, those in described.items():
+        uuids = {uuid for _, uuid in those}
+        if len(those) > 1 and (len(uuids) > 1 or "" in uuids):
+            yield NameClash(guest=name, paths=tuple(path for path, _ in those))
+
+
+def _join_configurations(
+    running: tuple[Domain, ...], files: Sequence[ConfigurationFile]
+) -> tuple[Domain, ...]:
     """Running domains with their configured uuid, then the shut off ones from their files.
 
-    A file that cannot be read as literals names no domain here; `check` reports it.
+    A file that cannot be read as literals names no domain here; it is a broken configuration.
     """
-    files = [found for found in configuration.find_configurations(host) if found.configuration]
     by_name = {
-        found.configuration.name: found.configuration for found in files if found.configuration
+        found.configuration.name: found.configuration
+        for found in files
+        if found.configuration is not None
     }
     joined = []
     for domain in running:
@@ -66,30 +123,3 @@ def _join_configurations(host: Host, running: tuple[Domain, ...]) -> tuple[Domai
             )
         )
     return tuple(joined)
-
-
-def _look_at_sources(
-    host: Host, domains: tuple[Domain, ...], volumes: tuple[LogicalVolume, ...]
-) -> tuple[DiskSource, ...]:
-    """Sizes of disk targets that no logical volume explains: files and other block devices."""
-    known = {path for volume in volumes for path in (volume.path, volume.dm_path)}
-    targets = dict.fromkeys(
-        disk.target for domain in domains for disk in domain.disks if disk.target
-    )
-    return tuple(_look_at_source(host, target) for target in targets if target not in known)
-
-
-def _look_at_source(host: Host, target: str) -> DiskSource:
-    try:
-        regular = stat.S_ISREG(host.place(target).stat().st_mode)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        return DiskSource(target=target, size_bytes=0, regular_file=False, problem=problem)
-    try:
-        device = host.open_volume(target)
-    except CopyFailed as error:
-        return DiskSource(target=target, size_bytes=0, regular_file=regular, problem=error.message)
-    try:
-        return DiskSource(target=target, size_bytes=device.size_bytes, regular_file=regular)
-    finally:
-        device.close()

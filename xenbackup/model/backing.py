@@ -39,10 +39,11 @@ class DiskBacking:
     `path` is where dom0 reads it: the target, or the device that a script made of it ("" when there
     is none). `size_bytes` is what the guest sees; `allocated_bytes` what it takes (None when that
     is not known). `lv_uuid` names the logical volume that can be snapshotted: the disk itself, or
-    the one below DRBD. `tokens` are identities (`lv:UUID`, `block:MAJ:MIN`, `file:DEV:INODE`): two
-    disks that share one are the same storage, whatever their paths. `held` says how dom0 itself
-    uses it ("mounted in dom0 at /mnt"). `notes` are sentences for a person; `problem` says why it
-    could not be resolved further.
+    the one below DRBD. `tokens` are identities (`lv:UUID`, `block:MAJ:MIN`, `file:DEV:INODE`,
+    `path:…`, or a name that only a script knows): two disks that share one are the same storage,
+    whatever their paths. `within:TOKEN` names the whole disk of a partition. `held` says how dom0
+    itself uses it ("mounted in dom0 at /mnt"). `notes` are sentences for a person; `problem` says
+    why it could not be resolved further.
     """
 
     domain: str

@@ -116,34 +116,40 @@ class Returned(Entry, frozen=True, kw_only=True, tag="returned"):
     away_seconds: float
 
 
-class Snapshotting(Entry, frozen=True, kw_only=True, tag="snapshotting"):
-    tells = "about to snapshot {entry.vdev} as {entry.group}/{entry.name}"
-    vdev: str
+class _OfSnapshot(Entry, frozen=True, kw_only=True):
+    """A volume of LVM by group and name; a reflink copy of an image file has no group, and its
+    path is the name."""
+
     group: str
     name: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.group}/{self.name}" if self.group else self.name
+
+
+class Snapshotting(_OfSnapshot, frozen=True, kw_only=True, tag="snapshotting"):
+    tells = "about to snapshot {entry.vdev} as {entry.label}"
+    vdev: str
     origin_uuid: str
 
 
-class Snapshotted(Entry, frozen=True, kw_only=True, tag="snapshotted"):
-    tells = "snapshot {entry.group}/{entry.name} of {entry.vdev} exists ({entry.size_bytes} bytes)"
+class Snapshotted(_OfSnapshot, frozen=True, kw_only=True, tag="snapshotted"):
+    """`lv_uuid` is `file:DEVICE:INODE` for a reflink copy."""
+
+    tells = "snapshot {entry.label} of {entry.vdev} exists ({entry.size_bytes} bytes)"
     vdev: str
-    group: str
-    name: str
     lv_uuid: str
     size_bytes: int
 
 
-class RemovingSnapshot(Entry, frozen=True, kw_only=True, tag="removing-snapshot"):
-    tells = "about to remove snapshot {entry.group}/{entry.name}"
-    group: str
-    name: str
+class RemovingSnapshot(_OfSnapshot, frozen=True, kw_only=True, tag="removing-snapshot"):
+    tells = "about to remove snapshot {entry.label}"
     lv_uuid: str
 
 
-class SnapshotRemoved(Entry, frozen=True, kw_only=True, tag="snapshot-removed"):
-    tells = "snapshot {entry.group}/{entry.name} is gone"
-    group: str
-    name: str
+class SnapshotRemoved(_OfSnapshot, frozen=True, kw_only=True, tag="snapshot-removed"):
+    tells = "snapshot {entry.label} is gone"
 
 
 class Staging(Entry, frozen=True, kw_only=True, tag="staging"):

@@ -13,19 +13,6 @@ from xenbackup.model.xen import XenFacts
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskSource:
-    """What lies behind one disk target: the size of it in bytes, and whether it is a plain file.
-
-    `problem` says why it could not be looked at ("" when it could).
-    """
-
-    target: str
-    size_bytes: int
-    regular_file: bool
-    problem: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PlaceSight:
     """A place that we write to: a destination, or the spool (`kind` "spool", `name` "").
 
@@ -58,6 +45,14 @@ class BrokenConfiguration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NameClash:
+    """Configuration files that describe one name, and not one guest by its uuid."""
+
+    guest: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inventory:
     """All that is known of a host: domains (running, and shut off ones from their configuration),
     volumes, groups, what stands behind each disk, devices, resources, and the places we write to.
@@ -70,7 +65,6 @@ class Inventory:
     domains: tuple[Domain, ...]
     volumes: tuple[LogicalVolume, ...]
     groups: tuple[VolumeGroup, ...]
-    sources: tuple[DiskSource, ...] = ()
     backings: tuple[DiskBacking, ...] = ()
     pci: PciInventory = field(default_factory=PciInventory)
     resources: Resources = field(default_factory=Resources)
@@ -78,6 +72,7 @@ class Inventory:
     places: tuple[PlaceSight, ...] = ()
     monitored: frozenset[str] = frozenset()
     broken_configurations: tuple[BrokenConfiguration, ...] = ()
+    clashes: tuple[NameClash, ...] = ()
 
     def find_volume(self, path: str) -> LogicalVolume | None:
         """The logical volume that a device path names, in either of its two spellings."""
@@ -88,9 +83,6 @@ class Inventory:
 
     def find_group(self, name: str) -> VolumeGroup | None:
         return next((group for group in self.groups if group.name == name), None)
-
-    def find_source(self, target: str) -> DiskSource | None:
-        return next((source for source in self.sources if source.target == target), None)
 
     def find_domain(self, name: str) -> Domain | None:
         return next((domain for domain in self.domains if domain.name == name), None)

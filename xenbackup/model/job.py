@@ -29,6 +29,10 @@ class Consistency(StrEnum):
     OFFLINE = "offline"
 
 
+DESTINATION_MARKER_FILE = ".xenbackup-destination"
+"""What `destination init` leaves in a folder of kind `images`: the proof that it is ours."""
+
+
 class DestinationKind(StrEnum):
     IMAGES = "images"
     VOLUME = "volume"
@@ -66,10 +70,14 @@ class PipelineSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Override:
-    """Another pipeline for the domains whose names match one of the patterns (fnmatch)."""
+    """Another pipeline for the domains whose names match one of the patterns (fnmatch).
+
+    `require` is what their recovery points must be worth; None means as the job says.
+    """
 
     domains: tuple[str, ...]
     pipeline: PipelineSpec
+    require: Consistency | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,11 @@ PRESETS: Mapping[str, tuple[StepSpec, ...]] = MappingProxyType(
     }
 )
 
+AUTO = "auto"
+"""Not a pipeline of its own: the plan chooses one of the presets for each guest."""
+
+PRESET_NAMES = (*PRESETS, AUTO)
+
 _RELEASE_OF: Mapping[StepName, StepName] = MappingProxyType(
     {
         StepName.SAVE: StepName.RESTORE,
@@ -65,7 +70,8 @@ _RELEASE_OF: Mapping[StepName, StepName] = MappingProxyType(
 def expand_pipeline(pipeline: PipelineSpec) -> tuple[StepSpec, ...]:
     """The steps that a job means: spelled ones as they are, a preset's from the table.
 
-    Raises: KeyError for a preset that is not in `PRESETS`; configuration refuses those on reading.
+    Raises: KeyError for a preset that is not in `PRESETS`: configuration refuses those on reading,
+    and what `auto` means is for the plan to say, guest by guest.
     """
     return pipeline.steps or PRESETS[pipeline.preset]
 

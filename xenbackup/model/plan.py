@@ -7,13 +7,16 @@ from enum import StrEnum
 
 from xenbackup.model.domain import Domain
 from xenbackup.model.job import Consistency, DestinationSpec, SnapshotSize, StepName
+from xenbackup.model.problem import Problem
 
 
 class SnapshotKind(StrEnum):
-    """How a volume can be frozen: copy-on-write beside it, inside a thin pool, or not at all."""
+    """How a volume can be frozen: copy-on-write beside it, inside a thin pool, by sharing the
+    blocks of an image file (reflink), or not at all."""
 
     THICK = "thick"
     THIN = "thin"
+    REFLINK = "reflink"
     NONE = "none"
 
 
@@ -60,8 +63,33 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How long a run will take, in seconds, and how long its guest will be away within that.
+
+    `basis` says where the numbers come from: past runs, or an assumed rate.
+    """
+
+    away_seconds: float
+    total_seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A preset that `auto` looked at: taken, or why not. `estimate` is None for one that cannot."""
+
+    preset: str
+    chosen: bool
+    reason: str
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DomainPlan:
-    """What one run will do: its domain, steps, disks, and the consistency that will result."""
+    """What one run will do: its domain, steps, disks, and the consistency that will result.
+
+    `candidates` tell what `auto` chose among; there are none where the job names the pipeline.
+    """
 
     domain: Domain
     preset: str
@@ -74,6 +102,13 @@ class DomainPlan:
     max_away_seconds: float
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    estimate: Estimate | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """What its snapshots take from volume groups while it runs, as predicted."""
+        return sum(disk.snapshot_size_bytes for disk in self.disks)
 
     @property
     def bytes_to_read(self) -> int:
@@ -96,9 +131,13 @@ class RefusedDomain:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A job's plan over its domains; `idle_patterns` of the job match no domain at all."""
+    """A job's plan over its domains; `idle_patterns` of the job match no domain at all.
+
+    `problems` are what validation found beside the guests' own warnings and refusals.
+    """
 
     job: str
     domains: tuple[DomainPlan, ...]
     refused: tuple[RefusedDomain, ...] = ()
     idle_patterns: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()

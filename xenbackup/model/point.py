@@ -7,6 +7,20 @@ from datetime import datetime
 
 from xenbackup.model.domain import GuestKind, Tuning
 from xenbackup.model.job import Consistency
+from xenbackup.model.plan import VolumeKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredBacking:
+    """What backed a disk when it was copied, so that it can be made again the same way.
+
+    `group` and `lv_name` are "" unless it was a logical volume, `pool` unless that was a thin one.
+    """
+
+    kind: VolumeKind
+    group: str = ""
+    lv_name: str = ""
+    pool: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +28,7 @@ class StoredDisk:
     """A disk inside a point: file name, size in bytes, BLAKE3 of the whole and of each block.
 
     `block_size_bytes` is the span of one entry of `block_digests` (hex); the last may be shorter.
+    `backing` is None in points of before it was recorded.
     """
 
     vdev: str
@@ -24,6 +39,7 @@ class StoredDisk:
     block_digests: tuple[str, ...]
     source: str = ""
     writable: bool = True
+    backing: StoredBacking | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +68,8 @@ class Manifest:
 
     `identity` is the domain's configured uuid, else its name: plain xl gives a new UUID at every
     create, so `uuid` (of the instant) cannot tell a domain's points over time. `domain_digest` is
-    the BLAKE3 of `domain.json`; the destination fills it in when it publishes the point.
+    the BLAKE3 of `domain.json`, `configuration_digest` that of `domain.cfg` ("" without one); the
+    destination fills both in when it publishes the point.
     """
 
     point: str
@@ -74,6 +91,7 @@ class Manifest:
     memory_mib: int
     vcpus: int
     domain_digest: str = ""
+    configuration_digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xenbackup.model.domain import Tuning
+from xenbackup.model.domain import GuestKind, Tuning
 
 DOM0_FLOOR_MIB = 512
 """What the administration manual wants dom0 to keep, at least."""
@@ -29,7 +29,7 @@ class DomainResources:
     """Memory in MiB and processors of one guest, running (domid >= 0) or shut off.
 
     `target_mib` is what the balloon was last asked for (None when not known). `numa_nodes` are the
-    virtual nodes (vNUMA), 0 for none; `pool` the cpupool.
+    virtual nodes (vNUMA), 0 for none; `pool` the cpupool ("" when not known).
     """
 
     domain: str
@@ -41,11 +41,16 @@ class DomainResources:
     tuning: Tuning = field(default_factory=Tuning)
     pool: str = ""
     numa_nodes: int = 0
+    kind: GuestKind = GuestKind.UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """The host's memory (MiB) and processors, and each guest's share."""
+    """The host's memory (MiB) and processors, and each guest's share.
+
+    `problems` are sentences, one for each question that the host did not answer; what it would
+    have told keeps its default. `numa_nodes` is 0 when not known.
+    """
 
     total_mib: int = 0
     free_mib: int = 0

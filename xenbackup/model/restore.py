@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from xenbackup.model.plan import VolumeKind
 from xenbackup.model.point import Manifest, StoredDisk
+from xenbackup.model.recorded_guest import RecordedGuest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class RestoreTarget:
     """Where one disk goes. `capacity_bytes` is what the target holds, or will after its creation.
 
     `group` and `lv_name` are "" unless it is a logical volume, `lv_uuid` "" until that exists;
-    `inode` is that of an existing file.
+    `inode` is that of an existing file, `pool` the thin pool that a new volume is made in.
     CONTINUE is a target that an interrupted restore of ours had made.
     """
 
@@ -64,6 +65,7 @@ class RestoreTarget:
     lv_name: str = ""
     lv_uuid: str = ""
     inode: int = 0
+    pool: str = ""
 
     @property
     def live(self) -> bool:
@@ -79,8 +81,9 @@ class RestorePlan:
     completes one. `domain` and `uuid` are what the guest will have. `memory_path` and
     `configuration_path` are paths of the host: the image that is resumed (in the spool when its
     header must be rewritten), and the xl.cfg that is written ("" when none can be).
-    `configuration_json` is the guest's configuration as recorded, but for what a new name changes;
-    `configuration_text` is the xl.cfg, with the new name, uuid and disks.
+    `guest` is the guest as recorded, but for what a new name changes; `configuration_json` says the
+    same in libxl's words, or else `configuration_file` is the guest's own file as it was (at most
+    one is not ""). `configuration_text` is the xl.cfg, with the new name, uuid and disks.
     `half_built_domid` is a domain that the interrupted restore left paused, to be destroyed first.
     """
 
@@ -95,7 +98,9 @@ class RestorePlan:
     whole: bool
     rewrites_memory: bool = False
     memory_path: str = ""
+    guest: RecordedGuest = field(default_factory=RecordedGuest)
     configuration_json: str = ""
+    configuration_file: str = ""
     configuration_text: str = ""
     configuration_path: str = ""
     options: RestoreOptions = RestoreOptions()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 
 from xenbackup import __version__
 from xenbackup.dom0 import health, monitor
-from xenbackup.errors import ExitCode, PlanRefused, XenbackupError
+from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Tuning
 from xenbackup.model.job import Job
@@ -18,56 +18,13 @@ from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunStart
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.house import House
-from xenbackup.operations.runs import find_unfinished, refuse_unfinished
+from xenbackup.operations.runs import refuse_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.runner import run_pipeline
-from xenbackup.planning.plan import plan_backup
-from xenbackup.planning.presets import select_domains
 from xenbackup.records.journal import SUFFIX, Journal
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.spool import Spool
 from xenbackup.system import durable
-
-
-def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
-    """Read the host and decide. Raises: PlanRefused when the job selects nothing on it."""
-    plan = plan_backup(job, house.read_inventory(), house.configuration, only_domain)
-    plan = _refuse_unfinished_domains(house, job, plan, only_domain)
-    if not plan.domains and not plan.refused:
-        wanted = only_domain or ", ".join(job.domains)
-        raise PlanRefused(
-            f"Job {job.name} selects no domain on this host (wanted: {wanted}).",
-            hint="compare `domains` and `exclude` of the job with `xl list`",
-        )
-    return plan
-
-
-def _refuse_unfinished_domains(house: House, job: Job, plan: Plan, only_domain: str) -> Plan:
-    """The plan with every guest refused that a run of ours left paused, or not there at all.
-
-    Without this a guest that is down because of us would not be missed: it is not in the list of
-    domains. Guests that are in the plan are looked at again under their lock.
-    """
-    planned = {domain_plan.domain.name for domain_plan in plan.domains}
-    left = {
-        record.start.plan.domain.name: record.start
-        for _, record in find_unfinished(house)
-        if record is not None
-    }
-    wanted = [name for name in left if name not in planned and only_domain in ("", name)]
-    names = select_domains(job, wanted)
-    refused = tuple(
-        RefusedDomain(
-            name=name,
-            uuid=left[name].plan.domain.uuid,
-            reason=f"its run {left[name].run} has not ended, or was cut off",
-            hint="wait for it, or if no process is at work on it: `xenbackup recover`",
-            exit_code=ExitCode.LOCKED,
-        )
-        for name in names
-    )
-    others = tuple(known for known in plan.refused if known.name not in names)
-    return replace(plan, refused=(*others, *refused))
 
 
 def run_round(
@@ -183,13 +140,14 @@ class _Round:
         return replace(result, duration_seconds=round(elapsed, 3))
 
     def _run_locked(self, run_id: str, plan: DomainPlan, blank: RunResult) -> RunResult:
-        context = self._open_context(run_id, plan)
-        try:
+        with ExitStack() as held:
+            context = self._open_context(run_id, plan, held)
             self.watcher.run_began(run_id, plan.domain.name, tuple(s.step for s in plan.steps))
             for message in plan.warnings:
                 context.warn(f"{plan.domain.name}: {message}.")
             outcome = run_pipeline(context)
             record = context.record
+            unlisted = self._list_point(context) if record.published else ()
             return replace(
                 blank,
                 outcome=outcome,
@@ -198,15 +156,30 @@ class _Round:
                 away_seconds=round(context.away_seconds, 3),
                 bytes_read=record.bytes_read,
                 bytes_written=record.bytes_written,
-                warnings=record.warnings,
+                warnings=(*record.warnings, *unlisted),
                 error=record.failures[0] if record.failures else "",
                 hint=record.hint,
             )
-        finally:
-            context.journal.close()
 
-    def _open_context(self, run_id: str, plan: DomainPlan) -> RunContext:
+    def _list_point(self, context: RunContext) -> tuple[str, ...]:
+        """Tell the catalog of the point at once; the next listing heals what fails here.
+
+        The journal has ended by now: the warning is for the result and whoever watches.
+        """
+        run_id = context.run_id
+        try:
+            with closing(self.house.open_destination(context.destination.name)) as store:
+                self.house.catalog.record_point(store.summarise_point(run_id))
+        except XenbackupError as error:
+            message = f"Point {run_id} is whole, but not in the catalog yet: {error.message}"
+            self.watcher.warned(run_id, message)
+            return (message,)
+        return ()
+
+    def _open_context(self, run_id: str, plan: DomainPlan, held: ExitStack) -> RunContext:
         """Baseline, journal and destination of a run: nothing of the guest is touched yet.
+
+        What is opened here is let go of with `held`.
 
         Raises: Locked when an earlier run of the domain was left unfinished; DestinationMissing;
         StateFailed when the spool has no room for the memory image.
@@ -214,6 +187,7 @@ class _Round:
         house = self.house
         refuse_unfinished(house, plan.domain.name)
         destination = house.open_destination(plan.destination.name)
+        held.callback(destination.close)
         destination.open()
         spool = Spool(house.host.place(house.configuration.spool_path))
         spool.open()
@@ -238,6 +212,7 @@ class _Round:
         )
         journal = Journal(house.journals_folder / f"{run_id}{SUFFIX}", house.host.now)
         journal.create(e.RunStarted(start=start))
+        held.callback(journal.close)
         return RunContext(
             host=house.host,
             toolstack=house.toolstack,

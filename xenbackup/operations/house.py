@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xenbackup.config import choose_job
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
+from xenbackup.inventory.pci import read_pci
+from xenbackup.inventory.places import find_monitored, read_places
 from xenbackup.inventory.reading import read_inventory
+from xenbackup.inventory.resources import read_resources
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Configuration, Job, JobSet
 from xenbackup.model.names import encode_folder_name
@@ -52,8 +55,31 @@ class House:
         """Raises: ConfigurationError for a broken file, UsageError for a job that is not there."""
         return choose_job(self.jobs, name)
 
-    def read_inventory(self) -> Inventory:
-        return read_inventory(self.host, self.toolstack, self.lvm)
+    def read_inventory(self, *, whole: bool = False) -> Inventory:
+        """The host, with the places that we write to and the guests that are watched.
+
+        Memory, processors and PCI devices cost commands of their own: they are there when `whole`.
+
+        Raises: CommandFailed, UnexpectedOutput from the tools.
+        """
+        found = read_inventory(
+            self.host,
+            self.toolstack,
+            self.lvm,
+            read_pci=read_pci if whole else None,
+            read_resources=read_resources if whole else None,
+        )
+        return replace(
+            found,
+            places=read_places(self.host, found.volumes, found.groups, self.configuration),
+            monitored=self._find_monitored(found),
+        )
+
+    def _find_monitored(self, found: Inventory) -> frozenset[str]:
+        """With xm, xend itself watches every guest: there are no processes to miss."""
+        if self.toolstack.name == "xm":
+            return frozenset(domain.name for domain in found.domains if domain.exists)
+        return find_monitored(self.host, found.domains)
 
     def lock_domain(self, identity: str, purpose: str) -> durable.FileLock:
         """The lock of a domain, not yet taken: one run per domain, of whatever job."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xenbackup.errors import (
     DestinationFailed,
@@ -33,7 +33,8 @@ class PointListing:
     """Points of all destinations, oldest first, and whatever stands beside them.
 
     `leftovers` are parts of points that were not finished or not wholly removed, `unreadable`
-    folders that could not be looked into: both begin with the destination's name.
+    folders that could not be looked into: both begin with the destination's name. `domains` are all
+    domains that have a point, good or damaged or remembered, whichever was asked for.
     """
 
     points: tuple[PointSummary, ...] = ()
@@ -41,6 +42,7 @@ class PointListing:
     leftovers: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     absent: tuple[AbsentDestination, ...] = ()
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def list_points(house: House, domain: str = "") -> PointListing:
         try:
             found = scan_destination(house, spec.name)
         except (DestinationMissing, DestinationFailed) as error:
-            absent.append(_remember(house, spec.name, domain, error))
+            absent.append(_remember(house, spec.name, error))
             continue
         present.append(spec.name)
         points += found.points
@@ -84,13 +86,21 @@ def list_points(house: House, domain: str = "") -> PointListing:
     with suppress(XenbackupError):
         _keep_catalog(house, points, present)
     points.sort(key=lambda summary: (summary.created_at, summary.point, summary.destination))
+    domains = {summary.domain for summary in points} | {found.domain for found in damaged}
+    domains |= {summary.domain for gone in absent for summary in gone.remembered}
     return PointListing(
         points=tuple(summary for summary in points if domain in ("", summary.domain)),
         damaged=tuple(found for found in damaged if domain in ("", found.domain)),
         leftovers=tuple(leftovers),
         unreadable=tuple(unreadable),
-        absent=tuple(absent),
+        absent=tuple(_narrow(gone, domain) for gone in absent),
+        domains=tuple(sorted(domains)),
     )
+
+
+def _narrow(absent: AbsentDestination, domain: str) -> AbsentDestination:
+    remembered = tuple(found for found in absent.remembered if domain in ("", found.domain))
+    return replace(absent, remembered=remembered)
 
 
 def scan_destination(house: House, name: str) -> stored.PointListing:
@@ -100,13 +110,11 @@ def scan_destination(house: House, name: str) -> stored.PointListing:
     return store.scan()
 
 
-def _remember(house: House, name: str, domain: str, error: XenbackupError) -> AbsentDestination:
+def _remember(house: House, name: str, error: XenbackupError) -> AbsentDestination:
     remembered: tuple[PointSummary, ...] = ()
     with suppress(XenbackupError):
         remembered = tuple(
-            summary
-            for summary in house.catalog.list_points(domain or None)
-            if summary.destination == name
+            summary for summary in house.catalog.list_points() if summary.destination == name
         )
     return AbsentDestination(
         name=name, reason=error.message, hint=error.hint, remembered=remembered

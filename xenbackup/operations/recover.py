@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from xenbackup.errors import Locked, XenbackupError
@@ -70,14 +71,15 @@ def _recover_run(
 def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
     """With the domain's lock held: read the journal once more, since its run may have ended."""
     path = next(p for p in list_journals(house.journals_folder) if p.stem == run_id)
-    journal = Journal(path, house.host.now)
-    journal.reopen()
-    try:
+    with ExitStack() as held:
+        journal = Journal(path, house.host.now)
+        journal.reopen()
+        held.callback(journal.close)
         name = journal.record.start.plan.domain.name
         before = len(journal.record.warnings)
         clean = journal.record.ended is not None
         try:
-            context = _reopen_context(house, journal, watcher)
+            context = _reopen_context(house, journal, watcher, held)
             clean = clean or undo_run(context)
         except XenbackupError as error:
             journal.write(e.Failed(message=error.message, hint=error.hint))
@@ -88,17 +90,19 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
         if not clean:
             messages += record.failures[-1:] + record.debts[-1:]
         return RecoveredRun(run=run_id, domain=name, healed=clean, running=False, messages=messages)
-    finally:
-        journal.close()
 
 
-def _reopen_context(house: House, journal: Journal, watcher: RunWatcher) -> RunContext:
+def _reopen_context(
+    house: House, journal: Journal, watcher: RunWatcher, held: ExitStack
+) -> RunContext:
+    destination = house.open_destination(journal.record.start.plan.destination.name)
+    held.callback(destination.close)
     return RunContext(
         host=house.host,
         toolstack=house.toolstack,
         lvm=house.lvm,
         journal=journal,
-        destination=house.open_destination(journal.record.start.plan.destination.name),
+        destination=destination,
         watcher=watcher,
         cancelled=lambda: "",
     )

@@ -12,10 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from xenbackup.dom0 import guest_configuration
-from xenbackup.dom0.memory_image import inspect_memory_image
 from xenbackup.errors import (
-    DestinationFailed,
     Interrupted,
     PointDamaged,
     RestoreRefused,
@@ -24,7 +21,6 @@ from xenbackup.errors import (
 from xenbackup.inventory.targets import TargetReader
 from xenbackup.model.domain import Domain
 from xenbackup.model.names import encode_folder_name, make_run_id
-from xenbackup.model.point import Manifest
 from xenbackup.model.restore import (
     GuestOutcome,
     RestoredDisk,
@@ -37,6 +33,7 @@ from xenbackup.model.restore import (
 )
 from xenbackup.operations.house import House
 from xenbackup.operations.points import FoundPoint
+from xenbackup.operations.restore_configuration import read_point_guest, write_guest_file
 from xenbackup.operations.restore_context import RestoreContext
 from xenbackup.operations.restore_disks import DiskRestorer, prove_disks
 from xenbackup.operations.restore_guest import (
@@ -48,11 +45,6 @@ from xenbackup.operations.restore_guest import (
 )
 from xenbackup.operations.restore_sight import open_marks, read_restore_sight
 from xenbackup.operations.runs import refuse_unfinished
-from xenbackup.planning.restore_configuration import (
-    changed_targets,
-    count_interfaces,
-    extract_configuration,
-)
 from xenbackup.planning.restore_plan import (
     RestoreRequest,
     check_options,
@@ -60,7 +52,6 @@ from xenbackup.planning.restore_plan import (
     decide_restore,
 )
 from xenbackup.records.restore_marks import MarkKeeper
-from xenbackup.storage.destination import PointStore
 from xenbackup.storage.spool import Spool
 
 CONFIGURATIONS_FOLDER = "restored"
@@ -80,8 +71,7 @@ def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> Re
         refuse_unfinished(house, name)
     store = house.open_destination(point.destination)
     store.open()
-    memory_path, configuration, remarks = _read_guest(store, manifest, options)
-    interfaces = count_interfaces(configuration)
+    found = read_point_guest(store, manifest, options)
     domain = options.domain or manifest.domain
     request = RestoreRequest(
         manifest=manifest,
@@ -89,17 +79,20 @@ def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> Re
         options=options,
         restore=make_run_id(house.host.now(), house.entropy(6)),
         fresh_uuid=_make_uuid(house.entropy(16)),
-        configuration_json=configuration,
-        direct_memory_path=memory_path,
+        guest=found.guest,
+        configuration_json=found.configuration_json,
+        configuration_file=found.configuration_file,
+        direct_memory_path=found.memory_path,
+        memory_is_fixed=found.memory_is_fixed,
         spool_path=house.configuration.spool_path,
         configuration_path=(
             f"{house.configuration.state_path}/{CONFIGURATIONS_FOLDER}/"
             f"{encode_folder_name(domain)}-{manifest.point}.cfg"
         ),
-        fresh_macs=tuple(_make_address(house.entropy(3)) for _ in range(interfaces)),
+        fresh_macs=tuple(_make_address(house.entropy(3)) for _ in found.guest.addresses),
     )
     plan = decide_restore(request, read_restore_sight(house, request))
-    return _write_guest_file(replace(plan, options=options), remarks)
+    return write_guest_file(replace(plan, options=options), found.remarks)
 
 
 def restore_point(
@@ -169,38 +162,6 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     return tuple(settled)
 
 
-def _read_guest(
-    store: PointStore, manifest: Manifest, options: RestoreOptions
-) -> tuple[str, str, tuple[str, ...]]:
-    """Path of the memory image ("" when none is asked for), configuration, and remarks on it.
-
-    With memory the configuration is the one in the image's own header: the disks that it names are
-    those which the guest will go on writing to.
-
-    Raises: PointDamaged.
-    """
-    if options.memory and manifest.memory is not None:
-        path = store.memory_path(manifest.point)
-        image = inspect_memory_image(path)
-        if not image.complete:
-            raise PointDamaged(
-                f"The memory image of point {manifest.point} cannot be used: {image.reason}.",
-                hint="restore without --memory, or from another point",
-            )
-        if image.uuid not in ("", manifest.uuid):
-            raise PointDamaged(
-                f"The memory image of point {manifest.point} is of domain {image.uuid}, its "
-                f"manifest says {manifest.uuid}."
-            )
-        return str(path), image.configuration_json, ()
-    try:
-        return "", extract_configuration(store.read_domain(manifest.point)), ()
-    except (PointDamaged, DestinationFailed) as error:
-        if options.start:
-            raise
-        return "", "", (f"no xl.cfg is written: {error.message}",)
-
-
 def _make_uuid(entropy: bytes) -> str:
     """A random UUID (RFC 4122, version 4) from sixteen bytes."""
     raw = bytearray(entropy)
@@ -211,33 +172,6 @@ def _make_uuid(entropy: bytes) -> str:
 
 def _make_address(entropy: bytes) -> str:
     return ":".join((XEN_ADDRESS_PREFIX, *(f"{byte:02x}" for byte in entropy)))
-
-
-def _write_guest_file(plan: RestorePlan, remarks: tuple[str, ...]) -> RestorePlan:
-    """The plan with the text of the guest's xl.cfg.
-
-    Raises: RestoreRefused when none can be written and the guest is to boot from it.
-    """
-    plan = replace(plan, warnings=(*plan.warnings, *remarks))
-    if not plan.configuration_json:
-        return plan
-    try:
-        composed = guest_configuration.compose_configuration(
-            plan.configuration_json,
-            name=plan.domain,
-            uuid=plan.uuid or None,
-            disks=changed_targets(plan),
-        )
-    except XenbackupError as error:
-        if plan.start and not plan.memory:
-            raise RestoreRefused(
-                f"{plan.domain} cannot be started from this point: {error.message}",
-                hint="restore without --start, and start it from a file of your own",
-            ) from error
-        remark = f"no xl.cfg is written: {error.message}"
-        return replace(plan, configuration_path="", warnings=(*plan.warnings, remark))
-    unwritten = tuple(f"not in its xl.cfg: {missing}" for missing in composed.unwritten)
-    return replace(plan, configuration_text=composed.text, warnings=(*plan.warnings, *unwritten))
 
 
 # Acting
@@ -254,7 +188,9 @@ def _check_unchanged(house: House, plan: RestorePlan) -> None:
         options=plan.options,
         restore=plan.restore,
         fresh_uuid=plan.uuid,
+        guest=plan.guest,
         configuration_json=plan.configuration_json,
+        configuration_file=plan.configuration_file,
         direct_memory_path=plan.memory_path,
         spool_path=house.configuration.spool_path,
         configuration_path=plan.configuration_path,

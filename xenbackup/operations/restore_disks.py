@@ -129,9 +129,12 @@ class DiskRestorer:
                 )
 
     def _create_volume(self, target: RestoreTarget) -> None:
-        made = self._context.house.lvm.create_volume(
-            target.group, target.lv_name, target.capacity_bytes
-        )
+        """A thin one in the pool that it was in, where the plan says so."""
+        lvm, name, size_bytes = self._context.house.lvm, target.lv_name, target.capacity_bytes
+        if target.pool:
+            made = lvm.create_thin_volume(target.group, target.pool, name, size_bytes)
+        else:
+            made = lvm.create_volume(target.group, name, size_bytes)
         self._context.keeper.note_target(
             target.disk.vdev, lambda marked: replace(marked, lv_uuid=made.uuid)
         )

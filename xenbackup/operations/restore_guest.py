@@ -26,7 +26,7 @@ from xenbackup.model.point import StoredMemory
 from xenbackup.model.restore import RestorePhase
 from xenbackup.operations.restore_context import RestoreContext
 from xenbackup.pipeline.guest import FRAME_SIZE_BYTES, explain
-from xenbackup.planning.restore_configuration import changed_targets, list_disks, read_configuration
+from xenbackup.planning.restore_configuration import changed_targets
 from xenbackup.storage.copying import hash_blocks
 from xenbackup.storage.spool import Spool
 from xenbackup.system import durable
@@ -306,8 +306,7 @@ def _find_unconnected(context: RestoreContext, domain: Domain) -> list[HealthFin
     """Disks that wait for their guest: PV drivers connect each, an emulated one shows nothing."""
     if context.plan.manifest.kind not in (GuestKind.PV, GuestKind.PVH):
         return []
-    disks = list_disks(read_configuration(context.plan.configuration_json))
-    expected = sum(1 for disk in disks if disk.get("pdev_path"))
+    expected = sum(1 for disk in context.plan.guest.disks if disk.path)
     ends = xenstore.read_connections(context.house.host, domain.domid)
     connected = sum(1 for end in ends if end.rank == (True, True))
     if connected >= min(expected, len(ends)) and (ends or not expected):

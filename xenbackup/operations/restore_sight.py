@@ -15,11 +15,6 @@ from xenbackup.model.restore import RestoreMark
 from xenbackup.model.restore_sight import PathSight, RestoreSight
 from xenbackup.operations.house import House
 from xenbackup.planning.restore_candidates import propose_candidates
-from xenbackup.planning.restore_configuration import (
-    list_needed_files,
-    list_pci_devices,
-    read_configuration,
-)
 from xenbackup.planning.restore_plan import RestoreRequest, is_half_built
 from xenbackup.records.restore_marks import RestoreMarks
 
@@ -55,8 +50,7 @@ def read_restore_sight(house: House, request: RestoreRequest) -> RestoreSight:
             if is_half_built(mark, found_domain, boot_id):
                 half_built = found_domain
             survivors += _find_survivors(house, mark)
-    needs_pci = bool(list_pci_devices(read_configuration(request.configuration_json)))
-    needed = list_needed_files(request.configuration_json)
+    needed = request.guest.list_needed_files()
     return RestoreSight(
         inventory=inventory,
         paths=tuple(_look_at(reader, path) for path in dict.fromkeys(paths)),
@@ -68,7 +62,7 @@ def read_restore_sight(house: House, request: RestoreRequest) -> RestoreSight:
         living=living,
         half_built=half_built,
         survivors=survivors,
-        pci_slots=list_pci_slots(house.host) if needs_pci else None,
+        pci_slots=list_pci_slots(house.host) if request.guest.pci_devices else None,
         missing_files=tuple(path for path in needed if not reader.look(path).exists),
     )
 

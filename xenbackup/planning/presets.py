@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from xenbackup.model.job import Job, PipelineSpec
+from xenbackup.model.job import Consistency, Job, PipelineSpec
 from xenbackup.model.pipeline import (
     PRESETS,
     check_pipeline,
@@ -32,6 +32,7 @@ __all__ = [
     "satisfies_requirement",
     "select_domains",
     "select_pipeline",
+    "select_requirement",
 ]
 
 
@@ -49,6 +50,14 @@ def select_pipeline(job: Job, domain_name: str) -> PipelineSpec:
         if matches_any(override.domains, domain_name):
             return override.pipeline
     return job.pipeline
+
+
+def select_requirement(job: Job, domain_name: str) -> Consistency:
+    """What a guest's recovery points must be worth: its override's word, else the job's."""
+    for override in reversed(job.overrides):
+        if matches_any(override.domains, domain_name):
+            return override.require or job.require
+    return job.require
 
 
 def select_domains(job: Job, names: Iterable[str]) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from xenbackup.errors import PointDamaged
+from xenbackup.model.recorded_guest import RecordedDisk, RecordedGuest
 from xenbackup.model.restore import RestorePlan
 
 
@@ -31,14 +33,31 @@ def extract_configuration(domain_document: str) -> str:
     return json.dumps(config) if isinstance(config, dict) else ""
 
 
-def list_disks(configuration: Mapping[str, object]) -> list[dict[str, object]]:
-    """The disks as recorded: `vdev`, `pdev_path`, `readwrite`, `is_cdrom`, …"""
-    return _list_objects(configuration, "disks")
+def read_recorded_guest(configuration_json: str) -> RecordedGuest:
+    """What a restore decides from; a guest without anything when there is no configuration.
 
-
-def count_interfaces(configuration_json: str) -> int:
-    """How many network interfaces the guest has."""
-    return len(_list_objects(read_configuration(configuration_json), "nics"))
+    Raises: PointDamaged.
+    """
+    configuration = read_configuration(configuration_json)
+    building = configuration.get("b_info")
+    building = building if isinstance(building, dict) else {}
+    kernel, ramdisk = building.get("kernel"), building.get("ramdisk")
+    return RecordedGuest(
+        disks=tuple(
+            RecordedDisk(
+                vdev=str(disk.get("vdev", "")),
+                path=str(disk.get("pdev_path") or ""),
+                writable=_is_writable(disk),
+            )
+            for disk in _list_objects(configuration, "disks")
+        ),
+        kernel=kernel if isinstance(kernel, str) else "",
+        ramdisk=ramdisk if isinstance(ramdisk, str) else "",
+        pci_devices=_list_pci_devices(configuration),
+        addresses=tuple(
+            str(card.get("mac") or "") for card in _list_objects(configuration, "nics")
+        ),
+    )
 
 
 def _list_objects(configuration: Mapping[str, object], key: str) -> list[dict[str, object]]:
@@ -46,30 +65,13 @@ def _list_objects(configuration: Mapping[str, object], key: str) -> list[dict[st
     return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
 
 
-def is_writable(disk: Mapping[str, object]) -> bool:
+def _is_writable(disk: Mapping[str, object]) -> bool:
     """libxl writes switches as True, "True" or 1, and leaves out what is the default."""
     off = (None, 0, False, "False")
     return disk.get("readwrite") not in off and disk.get("is_cdrom") in off
 
 
-def find_disk_path(configuration_json: str, vdev: str) -> str:
-    """Where the guest's configuration has that disk; "" when it has none."""
-    for disk in list_disks(read_configuration(configuration_json)):
-        if disk.get("vdev") == vdev:
-            return str(disk.get("pdev_path") or "")
-    return ""
-
-
-def list_needed_files(configuration_json: str) -> tuple[str, ...]:
-    """Absolute paths that the guest's configuration names: kernel, ramdisk, every disk."""
-    configuration = read_configuration(configuration_json)
-    building = configuration.get("b_info")
-    paths = [building.get(key) for key in ("kernel", "ramdisk") if isinstance(building, dict)]
-    paths += [disk.get("pdev_path") for disk in list_disks(configuration)]
-    return tuple(path for path in paths if isinstance(path, str) and path.startswith("/"))
-
-
-def list_pci_devices(configuration: Mapping[str, object]) -> tuple[str, ...]:
+def _list_pci_devices(configuration: Mapping[str, object]) -> tuple[str, ...]:
     """Devices passed through, spelled `0000:03:01.0`."""
     found = []
     for device in _list_objects(configuration, "pcidevs"):
@@ -81,40 +83,54 @@ def list_pci_devices(configuration: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def separate_configuration(
-    configuration_json: str,
+def separate_guest(
+    guest: RecordedGuest,
     *,
     original: str,
     domain: str,
     stored_vdevs: Collection[str],
-    fresh_macs: Sequence[str],
-) -> tuple[str, tuple[str, ...]]:
-    """The configuration for a guest under a new name beside its original; what changed, in words.
+    fresh_addresses: Sequence[str],
+) -> tuple[RecordedGuest, tuple[str, ...]]:
+    """The guest under a new name beside its original; what changed, in words.
 
     It gets network addresses of its own, and no writable disk that is not in the point: that one
     is still the original's.
     """
-    configuration = read_configuration(configuration_json)
-    if not configuration:
-        return "", ()
     notes = []
     kept = []
-    for disk in list_disks(configuration):
-        if disk.get("vdev") not in stored_vdevs and is_writable(disk):
+    for disk in guest.disks:
+        if disk.vdev not in stored_vdevs and disk.writable:
             notes.append(
-                f"{domain} has no {disk.get('vdev')}: that disk is not in the point, and still "
+                f"{domain} has no {disk.vdev}: that disk is not in the point, and still "
                 f"{original}'s"
             )
         else:
             kept.append(disk)
+    addresses = list(guest.addresses)
+    for number, fresh in enumerate(fresh_addresses[: len(addresses)]):
+        if addresses[number]:
+            notes.append(f"{domain} has the network address {fresh}, not {addresses[number]}")
+            addresses[number] = fresh
+    return replace(guest, disks=tuple(kept), addresses=tuple(addresses)), tuple(notes)
+
+
+def change_configuration(configuration_json: str, guest: RecordedGuest) -> str:
+    """The configuration with the disks and network addresses that are the guest's now."""
+    configuration = read_configuration(configuration_json)
+    if not configuration:
+        return ""
+    vdevs = {disk.vdev for disk in guest.disks}
     if "disks" in configuration:
-        configuration["disks"] = kept
+        configuration["disks"] = [
+            disk
+            for disk in _list_objects(configuration, "disks")
+            if str(disk.get("vdev", "")) in vdevs
+        ]
     cards = _list_objects(configuration, "nics")
-    for card, address in zip(cards, fresh_macs, strict=False):
-        if card.get("mac"):
-            notes.append(f"{domain} has the network address {address}, not {card['mac']}")
+    for card, address in zip(cards, guest.addresses, strict=False):
+        if address:
             card["mac"] = address
-    return json.dumps(configuration), tuple(notes)
+    return json.dumps(configuration)
 
 
 def changed_targets(plan: RestorePlan) -> dict[str, str]:
@@ -122,5 +138,5 @@ def changed_targets(plan: RestorePlan) -> dict[str, str]:
     return {
         target.disk.vdev: target.path
         for target in plan.targets
-        if find_disk_path(plan.configuration_json, target.disk.vdev) not in ("", target.path)
+        if plan.guest.find_path(target.disk.vdev) not in ("", target.path)
     }

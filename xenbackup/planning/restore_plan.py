@@ -9,6 +9,7 @@ from xenbackup.errors import RestoreRefused, UsageError
 from xenbackup.model.domain import Domain
 from xenbackup.model.names import check_domain_name
 from xenbackup.model.point import Manifest
+from xenbackup.model.recorded_guest import RecordedGuest
 from xenbackup.model.restore import (
     MarkedTarget,
     RestoreMark,
@@ -20,14 +21,7 @@ from xenbackup.model.restore import (
 )
 from xenbackup.model.restore_sight import RestoreSight
 from xenbackup.planning.machine import compare_machines
-from xenbackup.planning.restore_configuration import (
-    find_disk_path,
-    is_writable,
-    list_disks,
-    list_pci_devices,
-    read_configuration,
-    separate_configuration,
-)
+from xenbackup.planning.restore_configuration import change_configuration, separate_guest
 from xenbackup.planning.restore_targets import choose_targets
 
 
@@ -35,8 +29,10 @@ from xenbackup.planning.restore_targets import choose_targets
 class RestoreRequest:
     """What is decided from, beside the host: `restore` and `fresh_uuid` are drawn, not chosen.
 
-    `configuration_json` is the guest's recorded configuration ("" when the point has none).
-    `direct_memory_path` is the image where it lies, `spool_path` the spool's folder, and
+    `configuration_json` is the guest's recorded configuration, or else `configuration_file` the
+    text of its own file ("" when the point has none); `guest` is what either of them says.
+    `direct_memory_path` is the image where it lies; `memory_is_fixed` says that its head cannot be
+    rewritten, as of Xen before 4.6 and of xm. `spool_path` is the spool's folder, and
     `configuration_path` where the guest's xl.cfg would go; `fresh_macs` are network addresses to
     give out under a new name.
     """
@@ -46,10 +42,13 @@ class RestoreRequest:
     options: RestoreOptions
     restore: str
     fresh_uuid: str
+    guest: RecordedGuest
     configuration_json: str
     direct_memory_path: str
     spool_path: str
     configuration_path: str
+    configuration_file: str = ""
+    memory_is_fixed: bool = False
     fresh_macs: tuple[str, ...] = ()
 
 
@@ -111,16 +110,17 @@ def decide_restore(request: RestoreRequest, sight: RestoreSight) -> RestorePlan:
     problems = [*choice.problems, *guest.find_problems()]
     if problems:
         raise RestoreRefused(_tell_problems(manifest, problems))
-    configuration = request.configuration_json
+    recorded, configuration = request.guest, request.configuration_json
     notes: tuple[str, ...] = ()
     if guest.new_name and not options.memory:
-        configuration, notes = separate_configuration(
-            request.configuration_json,
+        recorded, notes = separate_guest(
+            request.guest,
             original=manifest.domain,
             domain=guest.domain,
             stored_vdevs=[disk.vdev for disk in manifest.disks],
-            fresh_macs=request.fresh_macs,
+            fresh_addresses=request.fresh_macs,
         )
+        configuration = change_configuration(configuration, recorded)
     return RestorePlan(
         restore=guest.restore,
         destination=request.destination,
@@ -133,8 +133,10 @@ def decide_restore(request: RestoreRequest, sight: RestoreSight) -> RestorePlan:
         whole=options.whole,
         rewrites_memory=options.memory and guest.moved,
         memory_path=guest.memory_path,
+        guest=recorded,
         configuration_json=configuration,
-        configuration_path=request.configuration_path if configuration else "",
+        configuration_file=request.configuration_file,
+        configuration_path=request.configuration_path if guest.has_configuration else "",
         half_built_domid=guest.half_built_domid,
         completes=guest.mark is not None,
         warnings=(*choice.warnings, *guest.find_warnings(), *notes),
@@ -159,14 +161,11 @@ class _GuestChecks:
         self.options = request.options
         self.sight = sight
         self.targets = targets
-        self.configuration = read_configuration(request.configuration_json)
+        self.guest = request.guest
+        self.has_configuration = bool(request.configuration_json or request.configuration_file)
         self.domain = request.options.domain or request.manifest.domain
         self.new_name = self.domain != request.manifest.domain
-        self.moved = self.new_name or any(
-            target.path != path
-            for target in targets
-            if (path := find_disk_path(request.configuration_json, target.disk.vdev))
-        )
+        self.moved = self.new_name or any(map(self._is_moved, targets))
         self.mark = find_completed_mark(
             request.manifest,
             self.domain,
@@ -177,12 +176,20 @@ class _GuestChecks:
         if request.options.memory:
             spooled = f"{request.spool_path}/{self.restore}.save"
             self.memory_path = spooled if self.moved else request.direct_memory_path
-        if self.mark is not None:
-            self.uuid = self.mark.uuid
-        else:
-            self.uuid = request.fresh_uuid if self.new_name else request.manifest.uuid
+        marked = self.mark.uuid if self.mark is not None else ""
+        kept = "" if self.new_name else request.manifest.uuid
+        # A guest that was off when it was backed up may have no uuid of its own.
+        self.uuid = marked or kept or request.fresh_uuid
         half_built = sight.half_built
         self.half_built_domid = half_built.domid if half_built is not None else None
+
+    def _is_moved(self, target: RestoreTarget) -> bool:
+        """The disk lies elsewhere than where the guest has it."""
+        path = self.guest.find_path(target.disk.vdev)
+        if self.request.memory_is_fixed:
+            # Not every such image can be looked into: it has the disks that the run copied.
+            path = target.disk.source or path
+        return path not in ("", target.path)
 
     @property
     def restore(self) -> str:
@@ -247,20 +254,21 @@ class _GuestChecks:
     def _check_excluded_disks(self) -> Iterator[str]:
         """Disks of the guest that are not in the point: they must be there, and be safe."""
         stored = {disk.vdev for disk in self.manifest.disks}
-        for disk in list_disks(self.configuration):
-            vdev, path = str(disk.get("vdev", "")), str(disk.get("pdev_path") or "")
-            if vdev in stored or not path:
+        for disk in self.guest.disks:
+            if disk.vdev in stored or not disk.path:
                 continue
-            writable = is_writable(disk)
-            if writable and self.options.memory:
+            if disk.writable and self.options.memory:
                 yield (
-                    f"{vdev} is writable and not in the point: the memory image would meet a disk "
-                    "of another time; restore without --memory."
+                    f"{disk.vdev} is writable and not in the point: the memory image would meet a "
+                    "disk of another time; restore without --memory."
                 )
-            if writable and self.new_name:
+            if disk.writable and self.new_name:
                 continue
-            if path.startswith("/") and path in self.sight.missing_files:
-                yield f"{vdev} ({path}) is not in the point, and this host does not have it."
+            if disk.path.startswith("/") and disk.path in self.sight.missing_files:
+                yield (
+                    f"{disk.vdev} ({disk.path}) is not in the point, and this host does not have "
+                    "it."
+                )
 
     # With memory
 
@@ -275,6 +283,12 @@ class _GuestChecks:
         yield from compare_machines(manifest.host, self.sight.inventory.facts, self.sight.cpu_model)
         yield from self._check_passthrough()
         yield from self._check_free_memory()
+        if self.moved and self.request.memory_is_fixed:
+            yield (
+                "The memory image was written by xm, or by xl before Xen 4.6: its guest's name and "
+                "disks cannot be changed. Restore it under its own name and onto its own disks, "
+                "or restore without --memory."
+            )
         if self.moved and self.sight.spool_free_bytes < manifest.memory.size_bytes:
             yield (
                 f"The spool has {self.sight.spool_free_bytes >> 20} MiB free, the memory image "
@@ -282,7 +296,7 @@ class _GuestChecks:
             )
 
     def _check_passthrough(self) -> Iterator[str]:
-        devices = list_pci_devices(self.configuration)
+        devices = self.guest.pci_devices
         if devices:
             yield (
                 f"{self.manifest.domain} has PCI devices passed through ({', '.join(devices)}): "
@@ -302,16 +316,15 @@ class _GuestChecks:
     # Without memory
 
     def _check_boot(self) -> Iterator[str]:
-        if not self.configuration:
+        if not self.has_configuration:
             yield (
                 f"The point holds no configuration of {self.manifest.domain} (it was shut off, or "
-                "runs under xm): restore without --start, and start it from your own file."
+                "ran under xm, and no file below /etc/xen was its own): restore without --start, "
+                "and start it from your own file."
             )
             return
-        building = self.configuration.get("b_info")
-        for key in ("kernel", "ramdisk"):
-            path = building.get(key) if isinstance(building, dict) else None
-            if isinstance(path, str) and path in self.sight.missing_files:
+        for key, path in (("kernel", self.guest.kernel), ("ramdisk", self.guest.ramdisk)):
+            if path in self.sight.missing_files:
                 yield f"The {key} {path} of {self.manifest.domain} is not on this host."
         yield from self._check_free_memory()
         taken = {
@@ -320,12 +333,19 @@ class _GuestChecks:
             if domain.exists
             for device in domain.pci_devices
         }
-        for device in list_pci_devices(self.configuration):
+        for device in self.guest.pci_devices:
             slots = self.sight.pci_slots
-            if slots is not None and device not in slots:
+            if slots is not None and not _is_present(device, slots):
                 yield f"This host has no PCI device {device}, which {self.domain} needs."
             elif device in taken:
                 yield f"PCI device {device} belongs to {taken[device]}, which runs."
+
+
+def _is_present(device: str, slots: tuple[str, ...]) -> bool:
+    """A device, or with `*` for its function any function of it, is among the host's."""
+    if device.endswith("*"):
+        return any(slot.startswith(device.removesuffix("*")) for slot in slots)
+    return device in slots
 
 
 # The mark of a restore under way

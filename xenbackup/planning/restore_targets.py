@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from xenbackup.model.domain import Domain
 from xenbackup.model.inventory import Inventory
@@ -24,11 +23,16 @@ from xenbackup.model.restore import (
 from xenbackup.model.restore_sight import PathSight, RestoreSight
 from xenbackup.model.volume import TAG_DESTINATION, TAG_OURS, LogicalVolume
 from xenbackup.planning.restore_candidates import Candidate, propose_candidates
+from xenbackup.planning.restore_room import (
+    find_full_folders,
+    find_full_groups,
+    find_full_pools,
+    find_pool,
+)
 
 # First letters of lv_attr that are a volume of somebody's data: plain, origin, thin, mirrored,
 # RAID, cached, being converted. Pools, their parts and snapshots are not.
 _DATA_VOLUMES = frozenset("-oVmMrRcC")
-MIB = 1 << 20
 
 
 @dataclass(kw_only=True)
@@ -54,8 +58,9 @@ def choose_targets(
         if target is not None:
             choice.targets.append(target)
     choice.problems += _find_doubles(choice.targets, sight)
-    choice.problems += _find_full_groups(choice.targets, sight)
-    choice.warnings += _find_full_folders(choice.targets, sight)
+    choice.problems += find_full_groups(choice.targets, sight)
+    choice.problems += find_full_pools(choice.targets, sight, whole=options.whole)
+    choice.warnings += find_full_folders(choice.targets, sight)
     return choice
 
 
@@ -131,7 +136,23 @@ class _Chooser:
             VolumeKind.LOGICAL_VOLUME,
             TargetAct.CREATE_VOLUME,
             capacity_bytes=capacity,
+            pool=self._choose_pool(candidate),
         )
+
+    def _choose_pool(self, candidate: Candidate) -> str:
+        """The thin pool that the disk was in, where the new volume can be in it too; else ""."""
+        backing = self._disk.backing
+        if backing is None or not backing.pool:
+            return ""
+        same_group = candidate.group == backing.group
+        if same_group and find_pool(self._sight.inventory, backing.group, backing.pool):
+            return backing.pool
+        reason = "which this host does not have" if same_group else "in another group"
+        self.warnings.append(
+            f"{self._disk.vdev} was thin, in pool {backing.group}/{backing.pool}, {reason}: "
+            f"{candidate.group}/{candidate.lv_name} will be a thick volume"
+        )
+        return ""
 
     # What exists
 
@@ -221,6 +242,7 @@ class _Chooser:
         capacity_bytes: int | None = None,
         volume: LogicalVolume | None = None,
         inode: int = 0,
+        pool: str = "",
     ) -> RestoreTarget:
         size_bytes = self._disk.size_bytes
         return RestoreTarget(
@@ -233,6 +255,7 @@ class _Chooser:
             lv_name=volume.name if volume is not None else candidate.lv_name,
             lv_uuid=volume.uuid if volume is not None else "",
             inode=inode,
+            pool=pool,
         )
 
 
@@ -326,34 +349,3 @@ def _find_doubles(targets: list[RestoreTarget], sight: RestoreSight) -> Iterator
                     f"{target.disk.vdev} and {other.disk.vdev}: {target.path} and {other.path} "
                     "are the same place."
                 )
-
-
-def _find_full_groups(targets: list[RestoreTarget], sight: RestoreSight) -> Iterator[str]:
-    needed: dict[str, int] = {}
-    for target in targets:
-        if target.act is TargetAct.CREATE_VOLUME:
-            needed[target.group] = needed.get(target.group, 0) + target.capacity_bytes
-    for name, size_bytes in needed.items():
-        group = sight.inventory.find_group(name)
-        if group is not None and group.free_bytes < size_bytes:
-            yield (
-                f"Volume group {name} has {group.free_bytes // MIB} MiB free, the new volumes "
-                f"need {-(-size_bytes // MIB)} MiB: extend it, or give another place."
-            )
-
-
-def _find_full_folders(targets: list[RestoreTarget], sight: RestoreSight) -> Iterator[str]:
-    """Sparse files may fit where their sizes do not: said, not refused."""
-    needed: dict[str, int] = {}
-    free: dict[str, int] = {}
-    for target in targets:
-        if target.act is TargetAct.CREATE_FILE:
-            folder = str(PurePosixPath(target.path).parent)
-            needed[folder] = needed.get(folder, 0) + target.disk.size_bytes
-            free[folder] = sight.find_path(target.path).folder_free_bytes
-    for folder, size_bytes in needed.items():
-        if free[folder] < size_bytes:
-            yield (
-                f"{folder} has {free[folder] // MIB} MiB free, the images are "
-                f"{-(-size_bytes // MIB)} MiB with their holes: they may not fit"
-            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
+from xenbackup.model.point import Manifest, PointSummary, StoredDisk, StoredMemory
 from xenbackup.storage.copying import BandwidthLimit
 from xenbackup.storage.points import PointListing, VerifyReport
 from xenbackup.system.block_device import BlockDevice
@@ -48,6 +48,8 @@ class StagedPoint(Protocol):
 
     def write_domain(self, text: str) -> None: ...
 
+    def write_configuration(self, text: str) -> None: ...
+
     def publish(self, manifest: Manifest) -> None: ...
 
     def discard(self) -> None: ...
@@ -72,8 +74,14 @@ class Destination(Protocol):
 class PointStore(Destination, Protocol):
     """A destination as verifying, restoring and pruning see it: points found, read and removed."""
 
+    def close(self) -> None:
+        """Let go of it; it opens itself again when it is asked something."""
+
     def scan(self) -> PointListing:
         """Points, damaged ones and leftovers. Raises: DestinationMissing, DestinationFailed."""
+
+    def summarise_point(self, point_id: str) -> PointSummary:
+        """One point as lists show it. Raises: PointNotFound, PointDamaged, DestinationFailed."""
 
     def read_manifest(self, point_id: str) -> Manifest:
         """Raises: PointNotFound, PointDamaged."""
@@ -81,11 +89,17 @@ class PointStore(Destination, Protocol):
     def read_domain(self, point_id: str) -> str:
         """Text of `domain.json`, held to its digest. Raises: PointNotFound, PointDamaged."""
 
+    def read_configuration(self, point_id: str) -> str:
+        """Text of `domain.cfg`, "" without one. Raises: PointNotFound, PointDamaged."""
+
     def open_disk(self, point_id: str, vdev: str) -> BlockDevice:
         """A stored disk, for reading; the caller closes it. Raises: PointNotFound, PointDamaged."""
 
     def memory_path(self, point_id: str) -> Path:
         """Where the memory image lies. Raises: PointNotFound, PointDamaged."""
+
+    def point_folder(self, point_id: str) -> Path:
+        """Where the point's files lie, for a person. Raises: PointNotFound."""
 
     def verify_point(
         self,

@@ -1,9 +1,10 @@
 """The manifest of a recovery point as JSON: written for people to read, read as hostile input.
 
 Schema 1. Keys stand in a fixed order; every block's digest is one entry of `block_digests`, and a
-run of equal ones (zeros, mostly) is `DIGEST*COUNT`. The last line is `checksum`, the BLAKE3 of all
-lines before it (`head -n -2 manifest.json | b3sum`), so that a manifest that rotted or was edited
-does not pass for a good one.
+run of equal ones (zeros, mostly) is `DIGEST*COUNT`. `configuration_digest`, and `backing` of a
+disk, are left out where there is nothing to say, so older manifests read as well. The last line is
+`checksum`, the BLAKE3 of all lines before it (`head -n -2 manifest.json | b3sum`), so that a
+manifest that rotted or was edited does not pass for a good one.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from xenbackup.errors import PointDamaged
 from xenbackup.model.domain import GuestKind, Tuning, VcpuPinning
 from xenbackup.model.job import Consistency
 from xenbackup.model.names import is_run_id
-from xenbackup.model.point import HostFacts, Manifest, StoredDisk, StoredMemory
+from xenbackup.model.plan import VolumeKind
+from xenbackup.model.point import HostFacts, Manifest, StoredBacking, StoredDisk, StoredMemory
 from xenbackup.system.folder import is_plain_name
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
 DOMAIN_FILE = "domain.json"
+CONFIGURATION_FILE = "domain.cfg"
 MEMORY_FILE = "memory.save"
 MANIFEST_LIMIT_BYTES = 256 << 20
 """A manifest of the largest disk a guest can have stays far below this."""
 
 VDEV_PATTERN = r"\A[a-z][a-z0-9]{0,15}\Z"
-_RESERVED_FILES = frozenset((MANIFEST_FILE, DOMAIN_FILE))
+_RESERVED_FILES = frozenset((MANIFEST_FILE, DOMAIN_FILE, CONFIGURATION_FILE))
 _BLOCKS_LIMIT = 1 << 23
 _BLOCK_SIZE_RANGE = (64 << 10, 64 << 20)
 _CLOSING = re.compile(rb'  "checksum": "([0-9a-f]{64})"\n}\n\Z')
@@ -49,6 +52,13 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A part of the document: no key missing, none unknown."""
 
 
+class _BackingPart(_Strict, frozen=True, kw_only=True):
+    kind: VolumeKind
+    group: _Text
+    lv_name: _Text
+    pool: _Text
+
+
 class _DiskPart(_Strict, frozen=True, kw_only=True):
     vdev: _Vdev
     file: _Text
@@ -58,6 +68,7 @@ class _DiskPart(_Strict, frozen=True, kw_only=True):
     digest: _Digest
     block_size_bytes: _Count
     block_digests: tuple[str, ...]
+    backing: _BackingPart | None = None
 
 
 class _MemoryPart(_Strict, frozen=True, kw_only=True):
@@ -104,6 +115,7 @@ class _Document(_Strict, frozen=True, kw_only=True):
     memory_mib: _Count
     vcpus: _Count
     domain_digest: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
+    configuration_digest: _Digest | None = None
     memory: _MemoryPart | None
     excluded_disks: tuple[_Text, ...]
     tuning: _TuningPart
@@ -134,6 +146,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "memory_mib": manifest.memory_mib,
         "vcpus": manifest.vcpus,
         "domain_digest": manifest.domain_digest,
+        **_encode_configuration(manifest),
         "memory": _encode_memory(manifest.memory),
         "excluded_disks": list(manifest.excluded_disks),
         "tuning": _encode_tuning(manifest.tuning),
@@ -198,6 +211,11 @@ def _read_json(content: bytes, source: str) -> dict[str, Any]:
     return document
 
 
+def _encode_configuration(manifest: Manifest) -> dict[str, object]:
+    digest = manifest.configuration_digest
+    return {"configuration_digest": digest} if digest else {}
+
+
 def _encode_memory(memory: StoredMemory | None) -> dict[str, object] | None:
     if memory is None:
         return None
@@ -234,10 +252,18 @@ def _encode_disk(disk: StoredDisk) -> dict[str, object]:
         "size_bytes": disk.size_bytes,
         "writable": disk.writable,
         "source": disk.source,
+        **_encode_backing(disk.backing),
         "digest": disk.digest,
         "block_size_bytes": disk.block_size_bytes,
         "block_digests": [digest if n == 1 else f"{digest}*{n}" for digest, n in runs],
     }
+
+
+def _encode_backing(backing: StoredBacking | None) -> dict[str, object]:
+    if backing is None:
+        return {}
+    fields = {"group": backing.group, "lv_name": backing.lv_name, "pool": backing.pool}
+    return {"backing": {"kind": backing.kind.value, **fields}}
 
 
 def _check_document(parts: _Document, source: str) -> Manifest:
@@ -282,6 +308,7 @@ def _check_document(parts: _Document, source: str) -> Manifest:
         memory_mib=parts.memory_mib,
         vcpus=parts.vcpus,
         domain_digest=parts.domain_digest,
+        configuration_digest=parts.configuration_digest or "",
     )
 
 
@@ -313,6 +340,9 @@ def _check_disk(part: _DiskPart, source: str) -> StoredDisk:
         block_digests=tuple(digests),
         source=part.source,
         writable=part.writable,
+        backing=None
+        if part.backing is None
+        else StoredBacking(**msgspec.structs.asdict(part.backing)),
     )
 
 

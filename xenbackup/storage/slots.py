@@ -22,11 +22,17 @@ from dataclasses import dataclass
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm_parsers import is_volume_name
 from xenbackup.errors import DestinationFailed, DestinationMissing, NotOurs
+from xenbackup.model.slot import encode_slot_tag, find_slots, is_slot, name_slot
 from xenbackup.model.volume import TAG_DESTINATION, TAG_OURS, LogicalVolume
 
-TAG_FOR_PREFIX = "xb.for="
+__all__ = [
+    "SlotRequest",
+    "choose_slot",
+    "encode_slot_tag",
+    "explain_use",
+    "is_slot",
+]
 
-_TAG_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 # First letter of lv_attr, lvs(8): plain, thin, raid, mirror and cached volumes. Not origins of
 # snapshots (each write would fill those), snapshots, pools and hidden parts.
 _USABLE_TYPES = frozenset("-VrRmMC")
@@ -42,18 +48,6 @@ class SlotRequest:
     sources: tuple[str, ...] = ()
 
 
-def is_slot(volume: LogicalVolume) -> bool:
-    """The volume is marked as a destination, and as nothing else of ours."""
-    return TAG_DESTINATION in volume.tags and TAG_OURS not in volume.tags
-
-
-def encode_slot_tag(domain: str, vdev: str) -> str:
-    """The tag that gives a volume to a disk: `xb.for=web:20server/xvda`."""
-    raw = domain.encode("utf-8", "surrogateescape")
-    letters = (chr(byte) if byte in _TAG_SAFE else f":{byte:02X}" for byte in raw)
-    return f"{TAG_FOR_PREFIX}{''.join(letters)}/{vdev}"
-
-
 def choose_slot(
     volumes: Sequence[LogicalVolume], group: str, request: SlotRequest
 ) -> LogicalVolume:
@@ -64,16 +58,9 @@ def choose_slot(
     Raises: DestinationMissing when there is none; NotOurs when it is not marked; DestinationFailed
     when it cannot serve.
     """
-    visible = [volume for volume in volumes if not volume.hidden]
     tag = encode_slot_tag(request.domain, request.vdev)
-    name = f"{request.domain}--{request.vdev}"
-    tagged = [volume for volume in visible if tag in volume.tags]
-    named = [
-        volume
-        for volume in visible
-        if volume.name == name and not any(x.startswith(TAG_FOR_PREFIX) for x in volume.tags)
-    ]
-    found = tagged or named
+    name = name_slot(request.domain, request.vdev)
+    found = find_slots(volumes, request.domain, request.vdev)
     if not found:
         wanted = name if is_volume_name(name) else "NAME"
         extra = "" if wanted == name else f" --addtag {tag}"

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from xenbackup.errors import StateFailed
 from xenbackup.model.names import is_run_id
+from xenbackup.model.setting import SPOOL_RESERVE_BYTES
 from xenbackup.system.durable import make_private_folder, sync_folder, translate_errors
 from xenbackup.system.folder import EntryKind, Folder
 
 IMAGE_SUFFIX = ".save"
 _ID_LENGTH = len("20261122T023000Z-k3f9qa")
-_RESERVE_BYTES = 64 << 20
-"""Room left on the spool's disk beyond what the images need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,10 @@ class Spool:
     def check_room(self, needed_bytes: int) -> None:
         """Raises: StateFailed naming free and needed bytes when that much does not fit."""
         free = self.free_bytes()
-        if free < needed_bytes + _RESERVE_BYTES:
+        if free < needed_bytes + SPOOL_RESERVE_BYTES:
             raise StateFailed(
                 f"The spool {self.folder} has {free >> 20} MiB free; the memory image needs"
-                f" {-(-needed_bytes >> 20)} MiB and {_RESERVE_BYTES >> 20} MiB stay free.",
+                f" {-(-needed_bytes >> 20)} MiB and {SPOOL_RESERVE_BYTES >> 20} MiB stay free.",
                 hint="free space there, or set `[spool] path` to a larger disk",
             )
 

@@ -16,6 +16,7 @@ from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.copying import Cancelled, CopyProgress, CopyResult, copy_blocks
 from xenbackup.storage.destination import CopiedDisk
 from xenbackup.storage.manifest import (
+    CONFIGURATION_FILE,
     DOMAIN_FILE,
     MANIFEST_FILE,
     MEMORY_FILE,
@@ -51,6 +52,7 @@ class StagedImages:
         self._disks: dict[str, StoredDisk] = {}
         self._memory: StoredMemory | None = None
         self._domain_digest = ""
+        self._configuration_digest = ""
 
     @property
     def folder(self) -> Path:
@@ -157,9 +159,17 @@ class StagedImages:
 
     def write_domain(self, text: str) -> None:
         """Keep the domain's configuration as `domain.json`. Raises: DestinationFailed."""
+        self._domain_digest = self._write_text(DOMAIN_FILE, text)
+
+    def write_configuration(self, text: str) -> None:
+        """Keep the domain's own configuration file as `domain.cfg`. Raises: DestinationFailed."""
+        self._configuration_digest = self._write_text(CONFIGURATION_FILE, text)
+
+    def _write_text(self, name: str, text: str) -> str:
+        """A new private file (0600, as all of a point); returns the digest of its content."""
         content = text.encode("utf-8", "surrogateescape")
-        self._folder.write_file(DOMAIN_FILE, content)
-        self._domain_digest = blake3(content).hexdigest()
+        self._folder.write_file(name, content)
+        return blake3(content).hexdigest()
 
     def publish(self, manifest: Manifest) -> None:
         """Make the point exist: the manifest and all names synced, then the rename, synced.
@@ -167,7 +177,11 @@ class StagedImages:
         Raises: DestinationFailed, also when the manifest does not describe what was stored;
         DestinationMissing when the destination's disk went away meanwhile.
         """
-        manifest = replace(manifest, domain_digest=self._domain_digest)
+        manifest = replace(
+            manifest,
+            domain_digest=self._domain_digest,
+            configuration_digest=self._configuration_digest,
+        )
         self._check_manifest(manifest)
         content = encode_manifest(manifest)
         self._folder.write_file(MANIFEST_FILE, content)

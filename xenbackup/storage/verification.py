@@ -11,7 +11,7 @@ from xenbackup.errors import CopyCancelled, CopyFailed, PointDamaged, XenbackupE
 from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.copying import BLOCK_SIZE_BYTES, Cancelled, CopyProgress, hash_blocks
-from xenbackup.storage.manifest import DOMAIN_FILE, MANIFEST_FILE
+from xenbackup.storage.manifest import CONFIGURATION_FILE, DOMAIN_FILE, MANIFEST_FILE
 from xenbackup.storage.points import VerifyFinding, VerifyReport
 from xenbackup.storage.shelf import PINNED_FILE
 from xenbackup.system.block_device import BlockDevice, BlockFile
@@ -51,7 +51,7 @@ class PointVerifier:
 
     def verify(self) -> VerifyReport:
         """The report. Raises: CopyCancelled; DestinationFailed when the folder cannot be read."""
-        findings = [*self._verify_names(), *self._verify_domain()]
+        findings = [*self._verify_names(), *self._verify_texts()]
         for disk in self._manifest.disks:
             findings += self._verify_disk(disk)
         if self._manifest.memory is not None:
@@ -64,6 +64,8 @@ class PointVerifier:
 
     def _verify_names(self) -> Iterator[VerifyFinding]:
         expected = {MANIFEST_FILE, DOMAIN_FILE, PINNED_FILE}
+        if self._manifest.configuration_digest:
+            expected.add(CONFIGURATION_FILE)
         if self._manifest.memory is not None:
             expected.add(self._manifest.memory.file)
         if self._disks_in_folder:
@@ -72,11 +74,15 @@ class PointVerifier:
             if entry.name not in expected:
                 yield VerifyFinding(file=entry.name, message="is there and not in the manifest")
 
-    def _verify_domain(self) -> Iterator[VerifyFinding]:
-        try:
-            read_checked_domain(self._folder, self._manifest)
-        except PointDamaged as error:
-            yield VerifyFinding(file=DOMAIN_FILE, message=error.message)
+    def _verify_texts(self) -> Iterator[VerifyFinding]:
+        for file, read in (
+            (DOMAIN_FILE, read_checked_domain),
+            (CONFIGURATION_FILE, read_checked_configuration),
+        ):
+            try:
+                read(self._folder, self._manifest)
+            except PointDamaged as error:
+                yield VerifyFinding(file=file, message=error.message)
 
     def _verify_disk(self, disk: StoredDisk) -> Iterator[VerifyFinding]:
         try:
@@ -163,14 +169,23 @@ class PointVerifier:
 
 def read_checked_domain(folder: Folder, manifest: Manifest) -> bytes:
     """Content of `domain.json`. Raises: PointDamaged when it is not what the manifest says."""
-    if not manifest.domain_digest:
+    return _read_checked(folder, DOMAIN_FILE, manifest.domain_digest)
+
+
+def read_checked_configuration(folder: Folder, manifest: Manifest) -> bytes:
+    """Content of `domain.cfg`, empty without one. Raises: PointDamaged as above."""
+    return _read_checked(folder, CONFIGURATION_FILE, manifest.configuration_digest)
+
+
+def _read_checked(folder: Folder, name: str, digest: str) -> bytes:
+    if not digest:
         return b""
     try:
-        content = folder.read_file(DOMAIN_FILE, limit_bytes=_DOMAIN_LIMIT_BYTES)
+        content = folder.read_file(name, limit_bytes=_DOMAIN_LIMIT_BYTES)
     except XenbackupError as error:
         raise PointDamaged(error.message, hint=error.hint) from error
-    if blake3(content).hexdigest() != manifest.domain_digest:
-        raise PointDamaged(f"{folder.path / DOMAIN_FILE} differs from its digest.")
+    if blake3(content).hexdigest() != digest:
+        raise PointDamaged(f"{folder.path / name} differs from its digest.")
     return content
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import ClassVar
 
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
@@ -26,22 +27,15 @@ from xenbackup.errors import (
     PointDamaged,
 )
 from xenbackup.model.job import DestinationKind, DestinationSpec
-from xenbackup.model.point import Manifest, PointSummary, StoredDisk
+from xenbackup.model.point import Manifest, StoredDisk
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.copying import Cancelled, CopyProgress, write_differences
 from xenbackup.storage.destination import CopiedDisk
-from xenbackup.storage.images import (
-    find_memory_image,
-    find_stored_disk,
-    read_domain_document,
-    report_manifest,
-)
-from xenbackup.storage.points import PointListing, VerifyReport
+from xenbackup.storage.kept_points import KeptPoints
 from xenbackup.storage.shelf import Shelf
 from xenbackup.storage.slots import SlotRequest, choose_slot, explain_use, is_slot
 from xenbackup.storage.staging import StagedImages, TranslatedTarget, check_vdev
-from xenbackup.storage.verification import PointVerifier
 from xenbackup.system.block_device import BlockDevice
 from xenbackup.system.durable import FileLock, make_private_folder
 from xenbackup.system.folder import Folder
@@ -49,19 +43,21 @@ from xenbackup.system.folder import Folder
 _LOCK_PREFIX = ".slot-"
 
 
-class VolumeDestination:
-    """Recovery points in prepared volumes of the group `spec.path`; their records in `folder`."""
+class VolumeDestination(KeptPoints):
+    """Recovery points in prepared volumes of the group `spec.path`; their records in `folder`.
+
+    A point that is discarded or deleted is forgotten; its volumes keep their bytes until the next.
+    """
 
     kind = DestinationKind.VOLUME
+    disks_inside: ClassVar[bool] = False
 
     def __init__(self, host: Host, lvm: Lvm, spec: DestinationSpec, folder: Path) -> None:
-        self.name = spec.name
+        super().__init__(spec.name)
         self.group = spec.path
         self.folder = folder
-        self.holds_memory = True
         self._host = host
         self._lvm = lvm
-        self._root: Folder | None = None
 
     def initialise(self) -> str:
         """Make the folder of its records; returns the group's uuid. Volumes are marked by hand.
@@ -79,12 +75,6 @@ class VolumeDestination:
         make_private_folder(self.folder)
         self._root = Folder.open(self.folder, DestinationFailed)
 
-    def close(self) -> None:
-        """Let go of the folder of its records."""
-        if self._root is not None:
-            self._root.close()
-        self._root = None
-
     def _find_group(self) -> str:
         groups = {group.name: group.uuid for group in self._lvm.list_groups()}
         if self.group not in groups:
@@ -94,14 +84,6 @@ class VolumeDestination:
                 hint=f"groups of this host: {known}; see `path` of the destination in config.toml",
             )
         return groups[self.group]
-
-    @property
-    def _shelf(self) -> Shelf:
-        if self._root is None:
-            self.open()
-        if self._root is None:
-            raise DestinationMissing(f"Destination {self.name} could not be opened.")
-        return Shelf(self._root, self.name, disks_inside=False)
 
     # Volumes
 
@@ -179,46 +161,10 @@ class VolumeDestination:
         """Remove what is left of points that were written over. Raises: DestinationFailed."""
         self._shelf.forget_overwritten(files)
 
-    def has_point(self, point_id: str) -> bool:
-        """The point is published here, durably, with a manifest that can be read."""
-        return self._shelf.has(point_id)
-
-    def discard_partial(self, point_id: str) -> bool:
-        """Remove what a point left that was not finished; its volumes stay as they are."""
-        return self._shelf.discard(point_id)
-
     # Reading points
 
-    def scan(self) -> PointListing:
-        """Points, damaged points and leftovers. Raises: DestinationMissing, DestinationFailed."""
-        return self._shelf.scan()
-
-    def list_points(self) -> tuple[PointSummary, ...]:
-        """The good points, by time. Raises: as `scan`."""
-        return self.scan().points
-
-    def read_manifest(self, point_id: str) -> Manifest:
-        """Raises: PointNotFound, PointDamaged."""
-        with self._shelf.open(point_id) as (_, manifest):
-            return manifest
-
-    def read_domain(self, point_id: str) -> str:
-        """Text of `domain.json`, held to its digest. Raises: PointNotFound, PointDamaged."""
-        return read_domain_document(self._shelf, point_id)
-
-    def memory_path(self, point_id: str) -> Path:
-        """Where the memory image lies. Raises: PointNotFound, PointDamaged."""
-        return find_memory_image(self._shelf, point_id)
-
-    def open_disk(self, point_id: str, vdev: str) -> BlockDevice:
-        """A disk of a point, as large as the disk was; the caller closes it.
-
-        Raises: PointNotFound; PointDamaged when its volume is gone or has shrunk; CopyFailed.
-        """
-        with self._shelf.open(point_id) as (_, manifest):
-            return self._open_stored(find_stored_disk(manifest, vdev))
-
-    def _open_stored(self, disk: StoredDisk) -> BlockDevice:
+    def _open_stored(self, folder: Folder, disk: StoredDisk) -> BlockDevice:
+        """Raises: PointDamaged when its volume is gone or has shrunk; CopyFailed."""
         for volume in self._lvm.list_volumes(self.group):
             if volume.name == disk.file and is_slot(volume):
                 if volume.size_bytes < disk.size_bytes:
@@ -230,50 +176,6 @@ class VolumeDestination:
         raise PointDamaged(
             f"{self.group}/{disk.file}, which holds {disk.vdev}, is gone or not marked any more."
         )
-
-    def verify_point(
-        self,
-        point_id: str,
-        on_progress: CopyProgress | None = None,
-        *,
-        cancelled: Cancelled | None = None,
-        limit: BandwidthLimit | None = None,
-    ) -> VerifyReport:
-        """Read every volume and file of a point again and compare it with the manifest.
-
-        Raises: PointNotFound; CopyCancelled; DestinationFailed when the records cannot be read.
-        """
-        with self._shelf.open_unread(point_id) as (_, folder):
-            try:
-                manifest = self._shelf.load_manifest(folder, point_id)
-            except PointDamaged as error:
-                return report_manifest(point_id, error)
-            return PointVerifier(
-                folder,
-                manifest,
-                self._open_stored,
-                disks_in_folder=False,
-                on_progress=on_progress,
-                cancelled=cancelled,
-                limit=limit,
-            ).verify()
-
-    # Keeping and removing points
-
-    def pin(self, point_id: str) -> None:
-        """Keep the point, and its volumes from being written over. Raises: PointNotFound."""
-        self._shelf.pin(point_id)
-
-    def unpin(self, point_id: str) -> None:
-        """Raises: PointNotFound."""
-        self._shelf.unpin(point_id)
-
-    def delete_point(self, point_id: str) -> bool:
-        """Forget a point; its volumes keep their bytes until the next one. False without one.
-
-        Raises: DestinationFailed.
-        """
-        return self._shelf.delete(point_id)
 
 
 class StagedVolumes(StagedImages):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from xenbackup.cli.output import Output
@@ -10,7 +12,9 @@ from xenbackup.cli.reports import report_plan, report_round, tell_troubles
 from xenbackup.model.domain import Domain, DomainState, GuestKind
 from xenbackup.model.job import Consistency, DestinationKind, DestinationSpec, StepName
 from xenbackup.model.plan import (
+    Candidate,
     DomainPlan,
+    Estimate,
     ExcludedDisk,
     Plan,
     PlannedDisk,
@@ -54,6 +58,7 @@ def make_plan(name: str, *, steps: tuple[StepName, ...] = (), disks: int = 1) ->
         memory_image_bytes=GIB,
         max_away_seconds=600.0,
         reason="preset checkpoint of the job",
+        estimate=Estimate(away_seconds=5.0, total_seconds=200.0, basis="2 past runs"),
     )
 
 
@@ -69,9 +74,9 @@ def test_plan_is_a_table_with_what_is_left_out_below() -> None:
         idle_patterns=("mial*",),
     )
     assert [
-        "DOMAIN  PRESET      CONSISTENCY  DISKS              TO READ  DESTINATION",
-        "------  ----------  -----------  ----------  --------------  -----------",
-        "web     checkpoint  memory       xvda, xvdb  up to 21.0 GiB  local",
+        "DOMAIN  PRESET      CONSISTENCY         TO READ   AWAY       TOTAL  DESTINATION",
+        "------  ----------  -----------  --------------  -----  ----------  -----------",
+        "web     checkpoint  memory       up to 21.0 GiB  5.0 s  3 min 20 s  local",
         "",
         "web: disk xvdz is left out: the drive is empty.",
         "Refused: fw will not be backed up: it has no disk.",
@@ -80,10 +85,28 @@ def test_plan_is_a_table_with_what_is_left_out_below() -> None:
     ] == report_plan(plan, Page()).splitlines()
 
 
+def test_plan_in_detail_tells_volumes_snapshots_and_what_auto_looked_at() -> None:
+    chosen = Candidate(
+        preset="checkpoint",
+        chosen=True,
+        reason="the least time away",
+        estimate=Estimate(away_seconds=5.0, total_seconds=9.0, basis="x"),
+    )
+    refused = Candidate(preset="cold", chosen=False, reason="it has no disk")
+    planned = replace(make_plan("web"), candidates=(refused, chosen))
+    text = report_plan(Plan(job="j", domains=(planned,)), Page(), details=True)
+    lines = text.splitlines()
+    assert "web     xvda  /dev/xenvols/web  10.0 GiB  thick         -" in lines
+    assert "web     checkpoint  5.0 s  taken: the least time away" in lines
+    assert "web     cold            -  not: it has no disk" in lines
+    assert "Times of web are reckoned from 2 past runs." in lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_plan_foretells_the_absence_of_a_byte_by_byte_copy() -> None:
     cold = make_plan("web", steps=(StepName.SAVE, StepName.COPY, StepName.RESTORE))
     text = report_plan(Plan(job="j", domains=(cold,)), Page())
-    assert "web: away for the whole copy, about 1 min 53 s at 100 MiB/s; max_away is 10" in text
+    assert "web: away for the whole copy, about 5.0 s; max_away is 10 min 00 s" in text
     quick = make_plan("web", steps=(StepName.SAVE, StepName.RESTORE, StepName.COPY))
     assert "whole copy" not in report_plan(Plan(job="j", domains=(quick,)), Page())
 

@@ -16,7 +16,7 @@ USAGE = 2
     ("words", "parts"),
     [
         (("rnu", "nightly"), ("no verb", "rnu", "did you mean `run`", "restore")),
-        (("frobnicate",), ("no verb", "frobnicate", "the verbs are demo, plan, run")),
+        (("frobnicate",), ("no verb", "frobnicate", "the verbs are demo, init, inventory")),
         (("config", "shwo"), ("no verb", "shwo", "did you mean `show`")),
         (("destination",), ("Usage: xenbackup destination",)),
         (("run",), ("JOB", "`xenbackup run --help`")),

@@ -25,6 +25,7 @@ _OVERRIDE = f"""
 [[override]]
 domains = ["{PASSTHROUGH_GUEST}"]
 preset = "crash"
+require = "crash"
 """
 
 

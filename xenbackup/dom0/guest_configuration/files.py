@@ -125,9 +125,11 @@ def _identify(host: Host, real_path: str) -> object:
 
 
 def _read_found(host: Host, found: _Found) -> ConfigurationFile:
-    configuration, problem = None, found.problem
+    configuration, text, problem = None, "", found.problem
     if not problem:
-        configuration, problem = _read_configuration(host, found.real_path, found.paths[0])
+        shown = _show(found.paths[0])
+        text, problem = _read_text(host, found.real_path, shown)
+        configuration, problem = (None, problem) if problem else _understand(text, shown)
     return ConfigurationFile(
         path=found.paths[0],
         real_path=found.real_path,
@@ -135,21 +137,24 @@ def _read_found(host: Host, found: _Found) -> ConfigurationFile:
         autostart=any(path.startswith(f"{AUTOSTART_FOLDER}/") for path in found.paths),
         configuration=configuration,
         problem=problem,
+        text=text if configuration is not None else "",
     )
 
 
-def _read_configuration(
-    host: Host, real_path: str, path: str
-) -> tuple[GuestConfiguration | None, str]:
-    shown = _show(path)
+def _read_text(host: Host, real_path: str, shown: str) -> tuple[str, str]:
+    """The text of the file, and the problem if there is one."""
     try:
         content = _read_regular_file(host, real_path)
     except OSError as error:
-        return None, f"{shown} cannot be read: {error.strerror or error}."
+        return "", f"{shown} cannot be read: {error.strerror or error}."
     if content is None:
-        return None, f"{shown} is no ordinary file of at most {_SIZE_LIMIT_BYTES >> 20} MiB."
+        return "", f"{shown} is no ordinary file of at most {_SIZE_LIMIT_BYTES >> 20} MiB."
+    return content.decode("utf-8", "surrogateescape"), ""
+
+
+def _understand(text: str, shown: str) -> tuple[GuestConfiguration | None, str]:
     try:
-        return parse_configuration(content.decode("utf-8", "surrogateescape"), shown), ""
+        return parse_configuration(text, shown), ""
     except ConfigurationError as error:
         return None, " ".join(error.problems)
 

@@ -67,11 +67,16 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token and the line it begins on; `text` as written, without a string's quotes."""
+    """One token and the line it begins on; `text` as written, without a string's quotes.
+
+    `start` and `end` are where it stands in the whole text, a string's quotes included.
+    """
 
     kind: TokenKind
     text: str
     line: int
+    start: int
+    end: int
 
     def is_mark(self, mark: str) -> bool:
         return self.kind is TokenKind.MARK and self.text == mark
@@ -115,22 +120,22 @@ def cut_tokens(text: str, source: str) -> Iterator[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise refuse(source, line, _explain(text, position))
-        kind, found = match.lastgroup, match.group()
+        kind, found, span = match.lastgroup, match.group(), match.span()
         if kind == "triple":
-            yield Token(TokenKind.STRING, _unescape(found[3:-3], source, line), line)
+            yield Token(TokenKind.STRING, _unescape(found[3:-3], source, line), line, *span)
         elif kind == "string":
-            yield Token(TokenKind.STRING, _unescape(found[1:-1], source, line), line)
+            yield Token(TokenKind.STRING, _unescape(found[1:-1], source, line), line, *span)
         elif kind == "newline":
-            yield Token(TokenKind.NEWLINE, "\n", line)
+            yield Token(TokenKind.NEWLINE, "\n", line, *span)
         elif kind == "number" and len(found) > _NUMBER_DIGITS_LIMIT:
             raise refuse(source, line, f"found a number of {len(found)} digits; none is so long.")
         elif kind == "call":
             raise refuse(source, line, f"found a call, {shorten(found)}…): code is not run.")
         elif kind in ("number", "atom", "name", "mark"):
-            yield Token(TokenKind(kind), found, line)
+            yield Token(TokenKind(kind), found, line, *span)
         line += found.count("\n")
         position = match.end()
-    yield Token(TokenKind.END, "", line)
+    yield Token(TokenKind.END, "", line, len(text), len(text))
 
 
 def _explain(text: str, position: int) -> str:

@@ -97,7 +97,8 @@ class ConfigurationFile:
 
     `path` is where it was found first, `also_at` the other names of the same file (symbolic and
     hard links), `real_path` where it really lies on its host. Exactly one of `configuration` and
-    `problem` is set. `autostart` is true when one of its names lies in /etc/xen/auto.
+    `problem` is set, and `text` (whole, as read) with the former. `autostart` is true when one of
+    its names lies in /etc/xen/auto.
     """
 
     path: str
@@ -106,6 +107,7 @@ class ConfigurationFile:
     autostart: bool = False
     configuration: GuestConfiguration | None = None
     problem: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,10 @@ from xenbackup.dom0.simulated.guests import (
     Record,
     encode_record,
 )
+from xenbackup.dom0.simulated.kernel_files import lay_kernel_files
 from xenbackup.dom0.simulated.lvm_create import draw_lvm_uuid
 from xenbackup.dom0.simulated.session import Machine
+from xenbackup.dom0.simulated.sparse_files import copy_sparse
 from xenbackup.dom0.simulated.state import (
     KIB,
     MIB,
@@ -150,6 +152,7 @@ def create_host(
         (directory / folder).mkdir(parents=True, exist_ok=True)
     for path in BOOT_FILES:
         (directory / path.lstrip("/")).touch()
+    lay_kernel_files(directory, toolstack, hostname)
     create_store(directory, state)
     store = Store(directory)
     kept: dict[str, ExceptionStore] = {}
@@ -173,22 +176,7 @@ def copy_host(source: Path, target: Path) -> None:
 
 
 def _copy_sparsely(source: str, target: str) -> None:
-    with Path(source).open("rb") as old, Path(target).open("wb") as new:
-        size_bytes = os.fstat(old.fileno()).st_size
-        os.ftruncate(new.fileno(), size_bytes)
-        end = 0
-        while True:
-            try:
-                begin = os.lseek(old.fileno(), end, os.SEEK_DATA)
-            except OSError:  # nothing but a hole up to the end
-                break
-            end = os.lseek(old.fileno(), begin, os.SEEK_HOLE)
-            os.lseek(new.fileno(), begin, os.SEEK_SET)
-            while begin < end:
-                done = os.sendfile(new.fileno(), old.fileno(), begin, end - begin)
-                if done == 0:
-                    break
-                begin += done
+    copy_sparse(Path(source), Path(target))
     shutil.copystat(source, target)
 
 

@@ -31,8 +31,8 @@ def run_lspci(session: Session, words: list[str]) -> int:
             session.out(_quoted(device))
         else:
             session.out(_line(device, full="D" in letters, numbers=letters.count("n") > 1))
-            if "k" in letters and device.driver:
-                session.out(f"\tKernel driver in use: {device.driver}\n")
+            if "k" in letters:
+                session.out(_details(device, numbers=letters.count("n") > 1))
     return 0
 
 
@@ -49,22 +49,54 @@ def _records(device: PciDevice, *, numbers: bool, kernel: bool) -> str:
     ]
     if kernel:
         fields += [("Driver", device.driver), ("Module", device.module)]
-    shown = [(key, value if numbers else _NUMBER.sub("", value)) for key, value in fields]
+    shown = [(key, value if numbers else _plain(value)) for key, value in fields]
     return "".join(f"{key}:\t{value}\n" for key, value in shown if value) + "\n"
 
 
 def _quoted(device: PciDevice) -> str:
-    plain = [_NUMBER.sub("", text) for text in (device.class_text, device.vendor, device.device)]
+    plain = [_plain(text) for text in (device.class_text, device.vendor, device.device)]
     revision = f" -r{device.revision}" if device.revision else ""
     interface = f" -p{device.interface}" if device.interface else ""
-    sub = [_NUMBER.sub("", text) for text in (device.subvendor, device.subdevice)]
+    sub = [_plain(text) for text in (device.subvendor, device.subdevice)]
     words = " ".join(f'"{text}"' for text in plain)
     return f'{device.slot} {words}{revision}{interface} "{sub[0]}" "{sub[1]}"\n'
 
 
 def _line(device: PciDevice, *, full: bool, numbers: bool) -> str:
     slot = device.slot if full else device.slot.removeprefix("0000:")
-    texts = (device.class_text, device.vendor, device.device)
-    kind, vendor, name = texts if numbers else [_NUMBER.sub("", text) for text in texts]
+    kind = device.class_text if numbers else _plain(device.class_text)
+    name = _name(device.vendor, device.device, numbers=numbers)
     revision = f" (rev {device.revision})" if device.revision else ""
-    return f"{slot} {kind}: {vendor} {name}{revision}\n"
+    return f"{slot} {kind}: {name}{revision}\n"
+
+
+def _details(device: PciDevice, *, numbers: bool) -> str:
+    """What -k adds to a line: the board it sits on, its driver, and the modules it could have."""
+    board = _name(device.subvendor, device.subdevice, numbers=numbers)
+    fields = (
+        ("Subsystem", board if device.subvendor else ""),
+        ("Kernel driver in use", device.driver),
+        ("Kernel modules", device.module),
+    )
+    return "".join(f"\t{key}: {value}\n" for key, value in fields if value)
+
+
+def _name(vendor: str, device: str, *, numbers: bool) -> str:
+    """Maker and device in one; numbers stand together at the end, or alone for unknown makers."""
+    texts, codes = [], []
+    for text in (vendor, device):
+        code = _NUMBER.search(text)
+        codes.append(code.group().strip(" []") if code else "ffff")
+        texts.append(_NUMBER.sub("", text))
+    pair = ":".join(codes)
+    if texts[0] == "Vendor":
+        return f"Device [{pair}]" if numbers else f"Device {pair}"
+    if texts[1] == "Device" and not numbers:
+        return f"{texts[0]} Device {codes[1]}"
+    return f"{texts[0]} {texts[1]} [{pair}]" if numbers else f"{texts[0]} {texts[1]}"
+
+
+def _plain(text: str) -> str:
+    """A name without its number; of what has no name, the number is the name: `Device 1100`."""
+    name = _NUMBER.sub("", text)
+    return text.replace("[", "").replace("]", "") if name in ("Vendor", "Device") else name

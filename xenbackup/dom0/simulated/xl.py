@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
     "vcpu-list": xl_tuning.run_vcpu_list,
     "vcpu-pin": xl_tuning.run_vcpu_pin,
     "vcpu-set": xl_tuning.run_vcpu_set,
+    "cpupool-list": xl_tuning.run_cpupool_list,
     "sched-credit": xl_tuning.run_sched_credit,
     "sched-credit2": xl_tuning.run_sched_credit2,
     "mem-set": xl_tuning.run_mem_set,

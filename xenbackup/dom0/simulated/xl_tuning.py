@@ -13,6 +13,7 @@ from xenbackup.dom0.simulated.xl_power import end_guest
 _VCPU_HEADER = (
     "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n"
 )
+_POOL = "Pool-0"
 _LEAST_SHARE_LEFT = 0.9
 _ROOMY_MIB = 128
 """A small guest that loses more than a tenth of its memory dies of it."""
@@ -32,11 +33,10 @@ def run_vcpu_list(session: Session, words: list[str]) -> int:
             )
     for domain in chosen:
         for vcpu in range(domain.vcpus):
-            pause = "p" if not domain.executing else "-"
             seconds = domain.cpu_ns / 1e9 / domain.vcpus
             session.out(
                 f"{domain.name:<32} {domain.domid:5} {vcpu:5} {vcpu % state.cpus:4}   "
-                f"{'-b' if domain.executing else '--'}{pause} {seconds:9.1f}  "
+                f"{'-b-' if domain.executing else '---'} {seconds:9.1f}  "
                 f"{domain.hard_affinity[vcpu]} / {domain.soft_affinity[vcpu]}\n"
             )
     return 0
@@ -74,6 +74,24 @@ def run_vcpu_set(session: Session, words: list[str]) -> int:
     return 0
 
 
+def run_cpupool_list(session: Session, words: list[str]) -> int:
+    """The one pool of this host, with every processor and domain in it."""
+    options = parse_xl_options("cpupool-list", words, "hc", ["cpus"], most=1)
+    session.spend(0.02)
+    if options.rest and options.rest[0] != _POOL:
+        raise ToolFailed(1, f"Pool '{options.rest[0]}' does not exist\n")
+    state = session.state
+    name = f"{_POOL:<19}"
+    if options.has("-c", "--cpus"):
+        processors = ",".join(str(number) for number in range(state.cpus))
+        session.out(f"{'Name':<19}CPU list\n{name}{processors}\n")
+        return 0
+    session.out(f"{'Name':<19}CPUs   Sched     Active   Domain count\n")
+    domains = 1 + len(state.domains)
+    session.out(f"{name}{state.cpus:3} {'credit2':>9}       y       {domains:4}\n")
+    return 0
+
+
 def run_sched_credit(session: Session, words: list[str]) -> int:
     parse_xl_options("sched-credit", words, "hd:w:c:p:st:r:", ["domain=", "weight=", "cap="])
     session.spend(0.02)
@@ -93,7 +111,7 @@ def run_sched_credit2(session: Session, words: list[str]) -> int:
     if not chosen:
         if weight or cap:
             raise ToolFailed(1, "Must specify a domain.\n")
-        session.out("Cpupool Pool-0: ratelimit=1000us\n")
+        session.out(f"Cpupool {_POOL}: ratelimit=1000us\n")
         session.out(_WEIGHT_HEADER + _weight_row("Domain-0", 0, 256, 0))
         for domain in session.state.domains:
             session.out(_weight_row(domain.name, domain.domid, domain.weight, domain.cap))

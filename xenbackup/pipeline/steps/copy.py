@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
+from xenbackup.dom0.guest_configuration import find_configurations
+from xenbackup.dom0.host import Host
 from xenbackup.errors import CopyFailed, SnapshotFailed, SnapshotOverflowed
 from xenbackup.model import entries as e
+from xenbackup.model.domain import Domain
 from xenbackup.model.job import Consistency
 from xenbackup.model.plan import PlannedDisk, PlannedStep, VolumeKind
-from xenbackup.model.point import HostFacts, Manifest, StoredDisk, StoredMemory
+from xenbackup.model.point import HostFacts, Manifest, StoredBacking, StoredDisk, StoredMemory
 from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.steps.clone import check_clone
 from xenbackup.pipeline.steps.snapshot import find_planned_volume, find_snapshot
 from xenbackup.storage.destination import StagedPoint
+from xenbackup.storage.volume import ClippedDevice
+from xenbackup.system.block_device import BlockDevice
 
 
 def copy(context: RunContext, step: PlannedStep) -> None:
-    """Copy every disk, the memory image and the configuration; check; publish the point.
+    """Copy every disk, the memory image and the configurations; check; publish the point.
 
     A snapshot's validity is read after the last read of its disk, and of all once more at the
     end: what was read through an overflowed snapshot is worthless, however well it copied.
@@ -33,6 +40,8 @@ def copy(context: RunContext, step: PlannedStep) -> None:
     disks = tuple(_copy_disk(context, staged, disk) for disk in start.plan.disks)
     memory = _copy_memory(context, staged)
     staged.write_domain(compose_domain_document(context))
+    if own_file := read_own_configuration(context.host, start.plan.domain):
+        staged.write_configuration(own_file)
     volumes = context.lvm.list_volumes()
     for disk in start.plan.disks:
         _check_source(context, disk, volumes)
@@ -41,8 +50,9 @@ def copy(context: RunContext, step: PlannedStep) -> None:
 
 
 def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> StoredDisk:
-    path = _check_source(context, disk, context.lvm.list_volumes())
-    device = context.host.open_volume(path)
+    volumes = context.lvm.list_volumes()
+    path = _check_source(context, disk, volumes)
+    device = _open_source(context, disk, path)
     try:
         if device.size_bytes != disk.size_bytes:
             raise CopyFailed(
@@ -72,7 +82,27 @@ def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> S
             digest=copied.stored.digest,
         )
     )
-    return copied.stored
+    return replace(copied.stored, backing=_describe_backing(disk, volumes))
+
+
+def _open_source(context: RunContext, disk: PlannedDisk, path: str) -> BlockDevice:
+    """What is read for a disk; of a volume below DRBD only what DRBD shows of it."""
+    device = context.host.open_volume(path)
+    if disk.kind is VolumeKind.BLOCK_DEVICE and disk.lv_uuid:
+        return ClippedDevice(device, disk.size_bytes)
+    return device
+
+
+def _describe_backing(disk: PlannedDisk, volumes: tuple[LogicalVolume, ...]) -> StoredBacking:
+    if disk.kind is not VolumeKind.LOGICAL_VOLUME:
+        return StoredBacking(kind=disk.kind)
+    volume = find_planned_volume(volumes, disk)
+    return StoredBacking(
+        kind=disk.kind,
+        group=volume.group,
+        lv_name=volume.name,
+        pool=volume.pool if volume.thin else "",
+    )
 
 
 def _copy_memory(context: RunContext, staged: StagedPoint) -> StoredMemory | None:
@@ -105,6 +135,8 @@ def _check_source(
         if disk.kind is VolumeKind.LOGICAL_VOLUME:
             find_planned_volume(volumes, disk)
         return disk.path
+    if not made.group:
+        return check_clone(context, disk, made)
     label = f"{made.group}/{made.name}"
     found = find_snapshot(volumes, made.group, made.name)
     if found is None or found.uuid != made.lv_uuid:
@@ -143,6 +175,25 @@ def _explain_stop(context: RunContext) -> Callable[[], str]:
         return context.cancelled() or context.explain_overdue_absence()
 
     return explain
+
+
+def read_own_configuration(host: Host, domain: Domain) -> str:
+    """Text of the file below /etc/xen that describes this very domain; "" where there is none.
+
+    It is all that is known of a domain that is shut off, or runs under xm. Of several files the one
+    with the domain's disks counts, else the last, as in the inventory.
+    """
+    found = [
+        file
+        for file in find_configurations(host)
+        if file.configuration is not None
+        and (file.configuration.name, file.configuration.uuid)
+        == (domain.name, domain.configured_uuid)
+    ]
+    same = [
+        file for file in found if file.configuration and file.configuration.disks == domain.disks
+    ]
+    return (same or found)[-1].text if found else ""
 
 
 def compose_domain_document(context: RunContext) -> str:

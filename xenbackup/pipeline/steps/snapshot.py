@@ -5,10 +5,11 @@ from __future__ import annotations
 from xenbackup.errors import CommandFailed, DomainChanged, NotOurs, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Consistency, SnapshotSize
-from xenbackup.model.plan import PlannedDisk, PlannedStep, SnapshotKind
+from xenbackup.model.plan import PlannedDisk, PlannedStep, SnapshotKind, VolumeKind
 from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.steps.clone import make_clone, remove_clone
 
 REMOVAL_ATTEMPTS = 5
 
@@ -28,7 +29,10 @@ def snapshot(context: RunContext, step: PlannedStep) -> None:
     size = step.snapshot_size or DEFAULT_SNAPSHOT_SIZE
     volumes = context.lvm.list_volumes()
     for disk in context.plan.disks:
-        _snapshot_disk(context, disk, size, volumes)
+        if disk.snapshot is SnapshotKind.REFLINK:
+            make_clone(context, disk)
+        else:
+            _snapshot_disk(context, disk, size, volumes)
     _check_guest_stands_still(context, when="after")
 
 
@@ -73,15 +77,26 @@ def _check_disks_as_planned(context: RunContext) -> None:
 def find_planned_volume(volumes: tuple[LogicalVolume, ...], disk: PlannedDisk) -> LogicalVolume:
     """The logical volume behind a disk: same UUID and size as planned, not being merged.
 
+    One that lies below another device (DRBD) is larger than what the guest sees of it.
+
     Raises: SnapshotFailed.
     """
-    volume = next((lv for lv in volumes if disk.path in (lv.path, lv.dm_path)), None)
+    below = disk.kind is VolumeKind.BLOCK_DEVICE
+    volume = next(
+        (
+            lv
+            for lv in volumes
+            if (lv.uuid == disk.lv_uuid if below else disk.path in (lv.path, lv.dm_path))
+        ),
+        None,
+    )
     label = f"{disk.group}/{disk.lv_name}"
     if volume is None:
         raise SnapshotFailed(f"Volume {label} of {disk.vdev} is gone.")
     if volume.uuid != disk.lv_uuid:
         raise SnapshotFailed(f"Volume {label} was replaced during the run (another LV UUID).")
-    if volume.size_bytes != disk.size_bytes:
+    resized = volume.size_bytes != disk.size_bytes
+    if volume.size_bytes < disk.size_bytes if below else resized:
         raise SnapshotFailed(
             f"Volume {label} was resized during the run: {disk.size_bytes} bytes planned, "
             f"{volume.size_bytes} found."
@@ -166,15 +181,19 @@ def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
         if attempt:
             context.host.sleep(2.0**attempt)
         try:
-            found = find_snapshot(context.lvm.list_volumes(), made.group, made.name)
-            if found is not None:
-                _remove_found(context, made, found)
+            if not made.group:
+                remove_clone(context, made)
+            else:
+                found = find_snapshot(context.lvm.list_volumes(), made.group, made.name)
+                if found is not None:
+                    _remove_found(context, made, found)
         except (NotOurs, CommandFailed, SnapshotFailed) as error:
             reason = error.message
             continue
         context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
         return True
-    message = reason or f"Snapshot {made.group}/{made.name} could not be removed."
+    label = f"{made.group}/{made.name}" if made.group else made.name
+    message = reason or f"Snapshot {label} could not be removed."
     context.journal.write(e.DebtIncurred(message=message))
     context.warn(f"{message} It is owed: `xenbackup recover` tries again.")
     return False

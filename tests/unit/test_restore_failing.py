@@ -1,0 +1,93 @@
+"""Restores that fail on their way: what is whole stays whole, the rest is marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.house import find_wrongs
+from tests.unit.restore_house import RestoreWatcher, Site, damage
+from xenbackup.dom0.simulated import Fault, FaultKind
+from xenbackup.dom0.simulated.state import MIB
+from xenbackup.errors import (
+    CopyFailed,
+    PointDamaged,
+    RestoreFailed,
+)
+from xenbackup.operations.restore import list_incomplete_restores, restore_point
+
+ROOT = "/dev/xenvols/web_root"
+DATA = "/dev/xenvols/web_data"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "host")
+
+
+@pytest.mark.parametrize("kind", [FaultKind.FAIL, FaultKind.LIE_OK, FaultKind.KILL_MIDDLE])
+def test_a_rebuild_that_fails_once_is_tried_again(site: Site, kind: FaultKind) -> None:
+    point = site.back_up()
+    site.lose()
+    site.host.set_fault(Fault(tool="xl", verb="restore", kind=kind, times=1, stderr="no luck\n"))
+
+    site.restore(point, memory=True, start=True)
+
+    assert find_wrongs(site.house) == []
+
+
+def test_a_rebuild_that_always_fails_keeps_whole_disks_and_the_mark(site: Site) -> None:
+    point = site.back_up()
+    site.lose("web_root")
+    site.host.set_fault(Fault(tool="xl", verb="restore", kind=FaultKind.FAIL, stderr="no luck\n"))
+
+    with pytest.raises(RestoreFailed, match=r"could not be rebuilt.*no luck") as caught:
+        site.restore(point, memory=True, start=True)
+
+    assert "the same restore again completes them" in caught.value.hint
+    assert site.read(ROOT) == site.stored(point, "xvda.img").read_bytes()
+    assert len(list_incomplete_restores(site.house)) == 1
+    site.host.clear_faults()
+    site.restore(point, memory=True, start=True)
+    assert find_wrongs(site.house) == []
+    assert list_incomplete_restores(site.house) == ()
+
+
+def test_a_guest_that_does_not_boot_is_told_with_its_file(site: Site) -> None:
+    point = site.back_up("crash")
+    site.lose()
+    plan = site.plan(point, start=True)
+    fault = Fault(tool="xl", verb="create", kind=FaultKind.FAIL, nth=2, stderr="no luck\n")
+    site.host.set_fault(fault)
+
+    with pytest.raises(RestoreFailed, match=r"did not start.*no luck") as caught:
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+
+    assert plan.configuration_path in caught.value.hint
+
+
+def test_a_write_error_leaves_the_mark_and_names_the_device(site: Site) -> None:
+    point = site.back_up("crash")
+    site.lose()
+    site.host.set_fault(Fault(tool="write", verb="web_data", kind=FaultKind.EIO, offset=65536))
+
+    with pytest.raises(CopyFailed, match=DATA):
+        site.restore(point)
+
+    assert len(list_incomplete_restores(site.house)) == 1
+
+
+def test_damage_met_while_writing_a_new_volume_leaves_it_marked(site: Site) -> None:
+    point = site.back_up("crash")
+    damage(site.stored(point, "xvdb.img"), MIB)
+
+    with pytest.raises(PointDamaged, match="xvdb") as caught:
+        site.restore(point, domain="web2", volume_group="other")
+
+    assert "marked incomplete: restore another point" in caught.value.hint
+    (mark,) = list_incomplete_restores(site.house)
+    assert [target.path for target in mark.targets] == [
+        "/dev/other/web_root",
+        "/dev/other/web_data",
+    ]

@@ -1,0 +1,225 @@
+"""The places that we write to, as they are now: destinations and the spool; and who is watched.
+
+Looking changes nothing and raises nothing: what cannot be looked at has its reason in `problem`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from xenbackup.dom0.host import Host
+from xenbackup.dom0.monitor import is_monitor_of
+from xenbackup.dom0.mount_table import Mount, find_mount, parse_mounts
+from xenbackup.model.domain import Domain
+from xenbackup.model.inventory import PlaceSight
+from xenbackup.model.job import (
+    DESTINATION_MARKER_FILE,
+    Configuration,
+    DestinationKind,
+    DestinationSpec,
+)
+from xenbackup.model.slot import is_slot
+from xenbackup.model.volume import LogicalVolume, VolumeGroup
+
+SPOOL_KIND = "spool"
+# A device below a device below a device: RAID, LUKS, LVM, multipath. A circle must end, too.
+_DEPTH_LIMIT = 16
+
+
+def read_places(
+    host: Host,
+    volumes: Sequence[LogicalVolume],
+    groups: Sequence[VolumeGroup],
+    configuration: Configuration,
+) -> tuple[PlaceSight, ...]:
+    """Every configured destination, and the spool last."""
+    reader = _PlaceReader(host, volumes)
+    destinations = tuple(
+        _look_at_group(spec, volumes, groups)
+        if spec.kind is DestinationKind.VOLUME
+        else reader.look_at_folder(spec)
+        for spec in configuration.destinations
+    )
+    return (*destinations, reader.look_at_spool(configuration.spool_path))
+
+
+def find_monitored(host: Host, domains: Iterable[Domain]) -> frozenset[str]:
+    """Names of the running guests that an xl process watches; one listing for all of them."""
+    processes = host.list_processes()
+    return frozenset(
+        domain.name
+        for domain in domains
+        if domain.exists and any(is_monitor_of(process, domain.name) for process in processes)
+    )
+
+
+def _look_at_group(
+    spec: DestinationSpec, volumes: Sequence[LogicalVolume], groups: Sequence[VolumeGroup]
+) -> PlaceSight:
+    """A destination of prepared volumes: all of their room is ours to write over."""
+    slots = [volume for volume in volumes if volume.group == spec.path and is_slot(volume)]
+    size_bytes = sum(volume.size_bytes for volume in slots)
+    return PlaceSight(
+        name=spec.name,
+        kind=spec.kind.value,
+        path=spec.path,
+        present=any(group.name == spec.path for group in groups),
+        marked=bool(slots),
+        free_bytes=size_bytes,
+        total_bytes=size_bytes,
+        tokens=frozenset(f"lv:{volume.uuid}" for volume in slots),
+    )
+
+
+class _PlaceReader:
+    """Looks at folders of one host, with one reading of its mounts."""
+
+    def __init__(self, host: Host, volumes: Sequence[LogicalVolume]) -> None:
+        self._host = host
+        self._volumes = volumes
+        self._mounts = parse_mounts(self._read_text("/proc/self/mountinfo"))
+
+    def look_at_folder(self, spec: DestinationSpec) -> PlaceSight:
+        folder = self._host.place(spec.path)
+        mount = self._find_mount(spec.path)
+        free_bytes = total_bytes = 0
+        present = marked = False
+        problem = ""
+        try:
+            present = stat.S_ISDIR(folder.stat().st_mode)
+            problem = "" if present else "is no folder"
+            if present:
+                marked = _is_marked(folder)
+                free_bytes, total_bytes = _measure_room(folder)
+        except FileNotFoundError:
+            present = False
+        except OSError as error:
+            problem = f"cannot be looked at: {error.strerror or error}"
+        return PlaceSight(
+            name=spec.name,
+            kind=spec.kind.value,
+            path=spec.path,
+            present=present,
+            marked=marked,
+            free_bytes=free_bytes,
+            total_bytes=total_bytes,
+            mount_point=mount.point if mount is not None else "",
+            mount_source=mount.source if mount is not None else "",
+            tokens=self._identify(folder, mount),
+            problem=problem,
+        )
+
+    def look_at_spool(self, path: str) -> PlaceSight:
+        """We make the folder ourselves: until then its disk is that of the nearest one above."""
+        folder = self._host.place(path)
+        mount = self._find_mount(path)
+        free_bytes = total_bytes = 0
+        problem = ""
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        try:
+            if stat.S_ISDIR(folder.stat().st_mode):
+                free_bytes, total_bytes = _measure_room(folder)
+            else:
+                problem = "is no folder"
+        except OSError as error:
+            problem = f"cannot be looked at: {error.strerror or error}"
+        return PlaceSight(
+            name="",
+            kind=SPOOL_KIND,
+            path=path,
+            free_bytes=free_bytes,
+            total_bytes=total_bytes,
+            mount_point=mount.point if mount is not None else "",
+            mount_source=mount.source if mount is not None else "",
+            tokens=self._identify(folder, mount),
+            problem=problem,
+        )
+
+    def _find_mount(self, path: str) -> Mount | None:
+        real = self._host.place(path)
+        # On a simulated host the mounts are its own, and its root is no place of theirs.
+        return find_mount(self._mounts, str(real.resolve()) if str(real) == path else path)
+
+    # What lies below
+
+    def _identify(self, folder: Path, mount: Mount | None) -> frozenset[str]:
+        """All identities of the storage below a folder, down to the disks."""
+        numbers = set()
+        names = set()
+        with suppress(OSError):
+            number = folder.stat().st_dev
+            numbers.add(f"{os.major(number)}:{os.minor(number)}")
+        if mount is not None:
+            numbers.add(mount.number)
+            names.add(mount.source)
+            numbers.update(self._find_number(mount.source))
+        tokens = set()
+        for number_below in self._list_below(numbers):
+            tokens.add(f"block:{number_below}")
+            tokens.update(self._name_loop(number_below))
+        for volume in self._volumes:
+            paths = {volume.path, volume.dm_path} - {""}
+            if paths & names or any(
+                f"block:{number}" in tokens for path in paths for number in self._find_number(path)
+            ):
+                tokens.add(f"lv:{volume.uuid}")
+        return frozenset(tokens)
+
+    def _find_number(self, path: str) -> Iterator[str]:
+        """`MAJ:MIN` of a block device's path."""
+        if path.startswith("/dev/"):
+            with suppress(OSError):
+                found = self._host.place(path).stat()
+                if stat.S_ISBLK(found.st_mode):
+                    yield f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+
+    def _list_below(self, numbers: set[str]) -> set[str]:
+        """These devices, those they are made of (`slaves` in sysfs), and whole disks of parts."""
+        found = set(numbers)
+        level = set(numbers)
+        for _ in range(_DEPTH_LIMIT):
+            level = {below for number in level for below in self._list_parts(number)} - found
+            if not level:
+                break
+            found |= level
+        return found
+
+    def _list_parts(self, number: str) -> Iterator[str]:
+        folder = self._host.place(f"/sys/dev/block/{number}").resolve()
+        sources = list(folder.glob("slaves/*/dev"))
+        if (folder / "partition").exists():
+            sources.append(folder.parent / "dev")
+        for source in sources:
+            with suppress(OSError):
+                yield source.read_text().strip()
+
+    def _name_loop(self, number: str) -> Iterator[str]:
+        """The file behind a loop device."""
+        backing = self._host.place(f"/sys/dev/block/{number}/loop/backing_file")
+        with suppress(OSError):
+            found = self._host.place(backing.read_text().strip()).stat()
+            yield f"file:{found.st_dev}:{found.st_ino}"
+
+    def _read_text(self, path: str) -> str:
+        try:
+            return self._host.place(path).read_text("utf-8", "surrogateescape")
+        except OSError:
+            return ""
+
+
+def _is_marked(folder: Path) -> bool:
+    try:
+        return stat.S_ISREG((folder / DESTINATION_MARKER_FILE).lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _measure_room(folder: Path) -> tuple[int, int]:
+    """Bytes that we may still write, and bytes in all."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

@@ -1,0 +1,126 @@
+"""Planning: what a job will do on this host now, with everything that validation has to say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xenbackup.errors import ExitCode, PlanRefused, XenbackupError
+from xenbackup.model.job import Job
+from xenbackup.model.plan import Plan, RefusedDomain
+from xenbackup.model.problem import Problem, Severity
+from xenbackup.model.run import RunResult
+from xenbackup.model.setting import Setting
+from xenbackup.operations.house import House
+from xenbackup.operations.runs import find_unfinished
+from xenbackup.planning.plan import plan_backup
+from xenbackup.planning.presets import select_domains
+from xenbackup.planning.validation import CODES, Check, validate
+
+_OF_THE_RUN = (Check.GUEST, Check.MONITORS)
+"""Checks whose warnings are about a guest's own run, and belong into its result."""
+
+HISTORY_LIMIT = 500
+"""How many past runs an estimate is made from, at most."""
+
+
+def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
+    """Read the host and decide: what validation calls an error of a guest refuses that guest.
+
+    Raises: PlanRefused when the job selects nothing on this host.
+    """
+    inventory = house.read_inventory(whole=True)
+    plan = plan_backup(job, inventory, house.configuration, only_domain, _read_history(house))
+    plan = _refuse_unfinished_domains(house, job, plan, only_domain)
+    if not plan.domains and not plan.refused:
+        wanted = only_domain or ", ".join(job.domains)
+        raise PlanRefused(
+            f"Job {job.name} selects no domain on this host (wanted: {wanted}).",
+            hint="compare `domains` and `exclude` of the job with `xl list`",
+        )
+    setting = Setting(
+        configuration=house.configuration,
+        jobs=house.jobs,
+        now=house.host.now().astimezone(),
+        plan=plan,
+    )
+    return apply_problems(plan, validate(job, inventory, setting))
+
+
+def apply_problems(plan: Plan, problems: tuple[Problem, ...]) -> Plan:
+    """The plan with every guest refused that an error is about, and the rest told.
+
+    Warnings about a guest's own run go with it into its result. An error about the job, such as a
+    missing destination, refuses no guest here: each run meets it again, before its guest is
+    touched, and ends with the exit code of its cause.
+    """
+    first_error: dict[str, Problem] = {}
+    told: dict[str, list[str]] = {}
+    others: list[Problem] = []
+    planned = {found.domain.name for found in plan.domains}
+    for problem in problems:
+        if problem.domain not in planned:
+            if not problem.domain:
+                others.append(problem)
+        elif problem.severity is Severity.ERROR:
+            first_error.setdefault(problem.domain, problem)
+        elif problem.severity is Severity.WARNING and CODES[problem.code].check in _OF_THE_RUN:
+            told.setdefault(problem.domain, []).append(_as_clause(problem))
+        else:
+            others.append(problem)
+    refused = tuple(
+        RefusedDomain(
+            name=found.domain.name,
+            uuid=found.domain.uuid,
+            reason=_as_clause(first_error[found.domain.name]),
+            hint=first_error[found.domain.name].hint,
+        )
+        for found in plan.domains
+        if found.domain.name in first_error
+    )
+    domains = tuple(
+        replace(found, warnings=(*found.warnings, *told.get(found.domain.name, ())))
+        for found in plan.domains
+        if found.domain.name not in first_error
+    )
+    return replace(plan, domains=domains, refused=(*plan.refused, *refused), problems=tuple(others))
+
+
+def _as_clause(problem: Problem) -> str:
+    """The message without the guest's name in front and the full stop: what stands in a result."""
+    return problem.message.removeprefix(f"{problem.domain}: ").removesuffix(".")
+
+
+def _read_history(house: House) -> tuple[RunResult, ...]:
+    """Past runs, newest first; a catalog that cannot tell costs only the precision of estimates."""
+    try:
+        return tuple(entry.result for entry in house.catalog.list_runs(HISTORY_LIMIT))
+    except XenbackupError:
+        return ()
+
+
+def _refuse_unfinished_domains(house: House, job: Job, plan: Plan, only_domain: str) -> Plan:
+    """The plan with every guest refused that a run of ours left paused, or not there at all.
+
+    Without this a guest that is down because of us would not be missed: it is not in the list of
+    domains. Guests that are in the plan are looked at again under their lock.
+    """
+    planned = {domain_plan.domain.name for domain_plan in plan.domains}
+    left = {
+        record.start.plan.domain.name: record.start
+        for _, record in find_unfinished(house)
+        if record is not None
+    }
+    wanted = [name for name in left if name not in planned and only_domain in ("", name)]
+    names = select_domains(job, wanted)
+    refused = tuple(
+        RefusedDomain(
+            name=name,
+            uuid=left[name].plan.domain.uuid,
+            reason=f"its run {left[name].run} has not ended, or was cut off",
+            hint="wait for it, or if no process is at work on it: `xenbackup recover`",
+            exit_code=ExitCode.LOCKED,
+        )
+        for name in names
+    )
+    others = tuple(known for known in plan.refused if known.name not in names)
+    return replace(plan, refused=(*others, *refused))

@@ -1,0 +1,160 @@
+"""Which disks of a guest a run reads, and how each is frozen; or why one cannot be. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xenbackup.model.backing import BackingKind, DiskBacking
+from xenbackup.model.domain import Disk, Domain
+from xenbackup.model.inventory import Inventory
+from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, SnapshotSize, StepName, StepSpec
+from xenbackup.model.plan import ExcludedDisk, PlannedDisk, SnapshotKind, VolumeKind
+from xenbackup.model.volume import LogicalVolume
+from xenbackup.planning.presets import excludes_disk
+from xenbackup.planning.refusal import Refusal
+
+
+def plan_disks(
+    job: Job,
+    domain: Domain,
+    inventory: Inventory,
+    specs: tuple[StepSpec, ...],
+) -> tuple[tuple[PlannedDisk, ...], tuple[ExcludedDisk, ...]]:
+    """The disks to read, and those left out with the reason.
+
+    Raises: Refusal for a disk that cannot be read, or not frozen where the steps want that.
+    """
+    size = next((spec.size for spec in specs if spec.step is StepName.SNAPSHOT and spec.size), None)
+    snapshots = any(spec.step is StepName.SNAPSHOT for spec in specs)
+    planned: list[PlannedDisk] = []
+    excluded: list[ExcludedDisk] = []
+    for disk in domain.disks:
+        reason = explain_exclusion(job, domain, disk, inventory)
+        if reason:
+            excluded.append(ExcludedDisk(vdev=disk.vdev, reason=reason))
+            continue
+        planned.append(plan_disk(domain, disk, inventory, snapshots, size))
+    return tuple(planned), tuple(excluded)
+
+
+def explain_exclusion(job: Job, domain: Domain, disk: Disk, inventory: Inventory) -> str:
+    """Why a job leaves a disk out; "" when it takes it."""
+    if not disk.target:
+        return "the drive is empty"
+    backing = inventory.find_backing(domain.name, disk.vdev)
+    if disk.cdrom or (backing is not None and backing.kind is BackingKind.CDROM):
+        return "a CD-ROM holds nothing of the guest's"
+    if excludes_disk(job, domain.name, disk.vdev):
+        return "excluded by the job"
+    return ""
+
+
+def plan_disk(
+    domain: Domain,
+    disk: Disk,
+    inventory: Inventory,
+    snapshots: bool,
+    size: SnapshotSize | None,
+) -> PlannedDisk:
+    """How one disk is read, from a snapshot or not. Raises: Refusal."""
+    if not disk.served_by_dom0:
+        raise Refusal(
+            f"disk {disk.vdev} is served by domain {disk.backend}: dom0 cannot read it",
+            "back it up from that domain",
+        )
+    volume = inventory.find_volume(disk.target)
+    if volume is not None:
+        return _plan_logical_volume(disk, volume, inventory, snapshots, size)
+    backing = inventory.find_backing(domain.name, disk.vdev)
+    if backing is None or backing.problem:
+        why = backing.problem if backing is not None else "it was not looked at"
+        raise Refusal(f"disk {disk.vdev} ({disk.target}) cannot be read: {why}")
+    below = inventory.find_volume_by_uuid(backing.lv_uuid)
+    if snapshots and below is not None:
+        return _plan_volume_below(disk, backing, below, inventory, size)
+    if snapshots and not backing.can_reflink:
+        raise Refusal(
+            f"disk {disk.vdev} ({disk.target}) has no snapshot: {_explain_no_snapshot(backing)}",
+            'use preset = "cold" for this guest',
+        )
+    return PlannedDisk(
+        vdev=disk.vdev,
+        path=backing.path or disk.target,
+        kind=VolumeKind.IMAGE_FILE if backing.regular_file else VolumeKind.BLOCK_DEVICE,
+        size_bytes=backing.size_bytes,
+        snapshot=SnapshotKind.REFLINK if snapshots else SnapshotKind.NONE,
+    )
+
+
+def _explain_no_snapshot(backing: DiskBacking) -> str:
+    if backing.on_network:
+        return "it lies on the network; its storage could take one"
+    if backing.regular_file:
+        return f"its filesystem ({backing.filesystem or 'unknown'}) takes no reflink copy"
+    return "it is no logical volume"
+
+
+def _plan_volume_below(
+    disk: Disk,
+    backing: DiskBacking,
+    below: LogicalVolume,
+    inventory: Inventory,
+    size: SnapshotSize | None,
+) -> PlannedDisk:
+    """A device of DRBD is read through a snapshot of the volume below it.
+
+    DRBD's own records lie behind the data there, so the device's size, not the volume's, counts.
+    """
+    planned = _plan_logical_volume(disk, below, inventory, True, size)
+    return replace(
+        planned, path=backing.path, kind=VolumeKind.BLOCK_DEVICE, size_bytes=backing.size_bytes
+    )
+
+
+def _plan_logical_volume(
+    disk: Disk,
+    volume: LogicalVolume,
+    inventory: Inventory,
+    snapshots: bool,
+    size: SnapshotSize | None,
+) -> PlannedDisk:
+    label = f"{volume.group}/{volume.name}"
+    if volume.merging:
+        raise Refusal(f"{label} ({disk.vdev}) has a snapshot being merged into it")
+    if snapshots and volume.thick_snapshot:
+        raise Refusal(f"{label} ({disk.vdev}) is itself a snapshot: LVM takes none of it")
+    kind = SnapshotKind.NONE
+    snapshot_bytes = 0
+    if snapshots:
+        kind = SnapshotKind.THIN if volume.thin else SnapshotKind.THICK
+        if kind is SnapshotKind.THICK:
+            snapshot_bytes = predict_snapshot_bytes(
+                volume.size_bytes,
+                size or DEFAULT_SNAPSHOT_SIZE,
+                group.extent_size_bytes if (group := inventory.find_group(volume.group)) else 1,
+            )
+    return PlannedDisk(
+        vdev=disk.vdev,
+        path=disk.target,
+        kind=VolumeKind.LOGICAL_VOLUME,
+        size_bytes=volume.size_bytes,
+        snapshot=kind,
+        group=volume.group,
+        lv_name=volume.name,
+        lv_uuid=volume.uuid,
+        snapshot_size_bytes=snapshot_bytes,
+    )
+
+
+def predict_snapshot_bytes(origin_bytes: int, size: SnapshotSize, extent_bytes: int) -> int:
+    """What `lvcreate -s` will take from the group, in bytes.
+
+    The share is rounded up to whole extents, and one more extent covers the exception table, which
+    LVM adds (a 64 MiB origin at 10% became 12 MiB with 4 MiB extents: recorded lvs-after-snap).
+    """
+    if size.percent is not None:
+        wanted = origin_bytes * size.percent // 100
+    else:
+        wanted = size.size_bytes or 0
+    extents = -(-wanted // extent_bytes) + (1 if size.percent is not None else 0)
+    return extents * extent_bytes

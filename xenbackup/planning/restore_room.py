@@ -1,0 +1,92 @@
+"""Whether what a restore makes anew will fit: in volume groups, thin pools and folders. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from blake3 import blake3
+
+from xenbackup.model.inventory import Inventory
+from xenbackup.model.point import StoredDisk
+from xenbackup.model.restore import RestoreTarget, TargetAct
+from xenbackup.model.restore_sight import RestoreSight
+from xenbackup.model.volume import LogicalVolume
+
+_MIB = 1 << 20
+
+
+def find_pool(inventory: Inventory, group: str, name: str) -> LogicalVolume | None:
+    """The thin pool of that name, if it is one."""
+    for volume in inventory.volumes:
+        if (volume.group, volume.name) == (group, name) and volume.attributes[0:1] == "t":
+            return volume
+    return None
+
+
+def find_full_groups(targets: Sequence[RestoreTarget], sight: RestoreSight) -> Iterator[str]:
+    """Groups without room for their new thick volumes."""
+    needed: dict[str, int] = {}
+    for target in targets:
+        if target.act is TargetAct.CREATE_VOLUME and not target.pool:
+            needed[target.group] = needed.get(target.group, 0) + target.capacity_bytes
+    for name, size_bytes in needed.items():
+        group = sight.inventory.find_group(name)
+        if group is not None and group.free_bytes < size_bytes:
+            yield (
+                f"Volume group {name} has {group.free_bytes // _MIB} MiB free, the new volumes "
+                f"need {-(-size_bytes // _MIB)} MiB: extend it, or give another place."
+            )
+
+
+def find_full_pools(
+    targets: Sequence[RestoreTarget], sight: RestoreSight, *, whole: bool
+) -> Iterator[str]:
+    """Pools without room for what will be written into their new volumes.
+
+    A pool that fills up fails every guest in it, so this is no matter of trying.
+    """
+    needed: dict[tuple[str, str], int] = {}
+    for target in targets:
+        if target.act is TargetAct.CREATE_VOLUME and target.pool:
+            pool = (target.group, target.pool)
+            size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
+            needed[pool] = needed.get(pool, 0) + size_bytes
+    for (group, name), size_bytes in needed.items():
+        found = find_pool(sight.inventory, group, name)
+        if found is None or found.data_percent is None:
+            continue
+        free_bytes = int(found.size_bytes * (100.0 - found.data_percent) / 100.0)
+        if free_bytes < size_bytes:
+            yield (
+                f"Thin pool {group}/{name} has {free_bytes // _MIB} MiB free, the new volumes "
+                f"need up to {-(-size_bytes // _MIB)} MiB: extend it, or give another place."
+            )
+
+
+def count_filled_bytes(disk: StoredDisk) -> int:
+    """How much of a disk is in blocks that hold more than zeros: those alone are written."""
+    zeros = blake3(bytes(disk.block_size_bytes)).hexdigest()
+    last_bytes = disk.size_bytes - disk.block_size_bytes * max(len(disk.block_digests) - 1, 0)
+    filled = sum(disk.block_size_bytes for digest in disk.block_digests[:-1] if digest != zeros)
+    for digest in disk.block_digests[-1:]:
+        if digest != blake3(bytes(last_bytes)).hexdigest():
+            filled += last_bytes
+    return filled
+
+
+def find_full_folders(targets: Sequence[RestoreTarget], sight: RestoreSight) -> Iterator[str]:
+    """Sparse files may fit where their sizes do not: said, not refused."""
+    needed: dict[str, int] = {}
+    free: dict[str, int] = {}
+    for target in targets:
+        if target.act is TargetAct.CREATE_FILE:
+            folder = str(PurePosixPath(target.path).parent)
+            needed[folder] = needed.get(folder, 0) + target.disk.size_bytes
+            free[folder] = sight.find_path(target.path).folder_free_bytes
+    for folder, size_bytes in needed.items():
+        if free[folder] < size_bytes:
+            yield (
+                f"{folder} has {free[folder] // _MIB} MiB free, the images are "
+                f"{-(-size_bytes // _MIB)} MiB with their holes: they may not fit"
+            )
