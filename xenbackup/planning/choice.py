@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from xenbackup.model.job import Consistency
 from xenbackup.model.plan import Candidate, DomainPlan
 
-AUTO_ORDER = ("checkpoint", "snapshot", "cold", "crash", "offline")
+OFFLINE = "offline"
+"""All that a shut off guest allows."""
+AUTO_ORDER = ("checkpoint", "snapshot", "cold", "crash", OFFLINE)
 """The presets that `auto` looks at, the preferred first; of equally long ones that is taken."""
 
 

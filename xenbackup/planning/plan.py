@@ -22,7 +22,7 @@ from xenbackup.model.plan import (
     RefusedDomain,
 )
 from xenbackup.model.run import RunResult
-from xenbackup.planning.choice import AUTO_ORDER, Trial, choose_plan, explain_trials
+from xenbackup.planning.choice import AUTO_ORDER, OFFLINE, Trial, choose_plan, explain_trials
 from xenbackup.planning.disk_plan import plan_disks
 from xenbackup.planning.estimate import estimate_run
 from xenbackup.planning.obstacles import MEMORY_STEPS, list_obstacles
@@ -118,7 +118,7 @@ def _choose_preset(
 ) -> DomainPlan:
     """What `auto` means for this guest. Raises: Refusal when no preset fits it."""
     trials = []
-    for preset in AUTO_ORDER:
+    for preset in AUTO_ORDER if domain.exists else (OFFLINE,):
         try:
             plan = _plan_pipeline(job, domain, inventory, destination, PipelineSpec(preset=preset))
         except Refusal as refusal:
@@ -128,9 +128,10 @@ def _choose_preset(
             trials.append(Trial(preset=preset, plan=estimated))
     chosen = choose_plan(tuple(trials), select_requirement(job, domain.name))
     if chosen is None:
+        hint = 'choose one in an [[override]], or give it require = "crash" there'
         raise Refusal(
             f"no preset fits it ({explain_trials(tuple(trials))})",
-            'choose one in an [[override]], or give it require = "crash" there',
+            hint if domain.exists else "leave it out with `exclude`, or back it up while it runs",
         )
     return chosen
 
