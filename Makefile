@@ -9,7 +9,7 @@ DEMO ?=
 SEEDS ?= 2000
 # Tests fsync as much as the product does; in memory that costs nothing.
 FAST_TEMPORARY := $(shell test -w /dev/shm && echo TMPDIR=/dev/shm)
-PYTEST := $(FAST_TEMPORARY) $(BIN)/python -m pytest
+PYTEST := $(FAST_TEMPORARY) $(BIN)/python -m pytest -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 

@@ -67,10 +67,11 @@ def validate(invocation: Invocation) -> int:
             }
         )
     else:
-        names = ", ".join(job.name for job in jobs.jobs) or "none"
-        invocation.output.say(
-            invocation.page.note(f"{path} is good, and so are its {len(jobs.jobs)} jobs: {names}.")
+        names = ", ".join(job.name for job in jobs.jobs)
+        told = {0: "it has no jobs", 1: f"and so is its job: {names}"}.get(
+            len(jobs.jobs), f"and so are its {len(jobs.jobs)} jobs: {names}"
         )
+        invocation.output.say(invocation.page.note(f"{path} is good, {told}."))
     return int(ExitCode.GOOD)
 
 
