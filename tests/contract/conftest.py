@@ -23,6 +23,7 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.monitor import find_monitors, wake_monitors
 from xenbackup.dom0.toolstack import Toolstack, open_toolstack
+from xenbackup.dom0.xl_parsers import DomainRow, parse_domain_table
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.domain import Domain, HealthBaseline
 from xenbackup.model.volume import TAG_OURS, LogicalVolume
@@ -184,21 +185,27 @@ def contract(healthy_contract: Contract) -> Iterator[Contract]:
 
 
 def _heal(contract: Contract) -> None:
-    """Guests first, then volumes: whatever a failed test left must not fail the next."""
+    """Guests first, then volumes: whatever a failed test left must not fail the next.
+
+    This runs after every test, where a command costs more than a second: one look each at devices,
+    guests and volumes, and acts only where one is needed.
+    """
     for name in list_suspended(contract.host):
         resume_device(contract.host, name)
+    rows = {row.name: row for row in parse_domain_table(contract.call("xl", "list", "-v").stdout)}
     for name in ("web", "thinny"):
-        _heal_guest(contract, name)
-    for lv in contract.lvm.list_volumes(contract.group):
+        _heal_guest(contract, name, rows.get(name))
+    volumes = contract.lvm.list_volumes(contract.group)
+    for lv in volumes:
         if TAG_OURS in lv.tags or SCRATCH_TAG in lv.tags:
             contract.call("lvremove", "-y", f"{lv.group}/{lv.name}")
-    left = contract.volume_names()
+    left = {lv.name for lv in volumes}
     assert {"pool", "thinny_data", "thinny_root", "web_data", "web_root"} <= left
 
 
-def _heal_guest(contract: Contract, name: str) -> None:
+def _heal_guest(contract: Contract, name: str, row: DomainRow | None) -> None:
     wake_monitors(contract.host, find_monitors(contract.host, name))
-    domain = contract.find(name)
+    domain = contract.find(name) if row is None or row.state.paused else row
     if domain is not None and domain.state.paused and not domain.state.shutdown:
         for _ in range(3):
             contract.toolstack.unpause(domain.domid)

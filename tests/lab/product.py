@@ -100,7 +100,7 @@ def run_contract_tests(machine: Machine, tests_folder: Path) -> dict[str, TestOu
     return run_tests_in_dom0(
         machine,
         folders,
-        ["--rootdir=.", "tests/contract"],
+        ["--rootdir=.", "--durations=20", "tests/contract"],
         environment={"XENBACKUP_CONTRACT_HOST": "real", "PYTHONPATH": REMOTE_TESTS},
     )
 
