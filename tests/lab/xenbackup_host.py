@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from tests.lab.machine import Completed, Machine
 from tests.lab.product import COMMAND
+from tests.lab.wire import LabError
 
 CONFIGURATION = """\
 [destination.local]
@@ -31,6 +33,45 @@ def prepare(machine: Machine) -> None:
         )
         machine.put_bytes(text.encode(), f"/etc/xenbackup/jobs/{preset}.toml")
     call(machine, "destination", "init", "local").check()
+
+
+def slow_down(machine: Machine, bytes_per_second: str = "1MiB/s") -> None:
+    """Bound the rate of copying, so that a copy lasts long enough to be struck in its middle."""
+    text = f'bandwidth_limit = "{bytes_per_second}"\n{CONFIGURATION}'
+    machine.put_bytes(text.encode(), "/etc/xenbackup/config.toml")
+
+
+def begin_run(machine: Machine, job: str, domain: str) -> None:
+    """Start `xenbackup run` in the background of dom0, detached from us."""
+    machine.shell(
+        f"setsid {COMMAND} run {job} --domain {domain} --json >/root/run.json 2>/root/run.err "
+        "</dev/null & echo $! >/root/run.pid"
+    ).check()
+
+
+def wait_for_entry(machine: Machine, event: str, *, timeout_seconds: float = 600.0) -> None:
+    """Until the newest journal has an entry of this kind.
+
+    Raises:
+        LabError: it did not in time, or the run has ended without one.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    script = f'grep -l \'"event":"{event}"\' /var/lib/xenbackup/journals/*'
+    while machine.shell(script).exit_code != 0:
+        ended = machine.shell("kill -0 $(cat /root/run.pid)").exit_code != 0
+        if ended or time.monotonic() > deadline:
+            told = machine.shell("cat /root/run.json /root/run.err").stdout
+            raise LabError(f"no {event!r} in the journal: {told}")
+
+
+def kill_run(machine: Machine) -> None:
+    """SIGKILL the run's own process, and nothing that it started."""
+    machine.shell("kill -KILL $(cat /root/run.pid)").check()
+
+
+def recover(machine: Machine) -> dict[str, Any]:
+    """`xenbackup recover`, seen to have healed everything."""
+    return ask(machine, "recover")
 
 
 def call(machine: Machine, *arguments: str) -> Completed:
