@@ -49,6 +49,10 @@ check: $(STAMP) ## Format, lint, types, layering, fast tests
 test: $(STAMP) ## All tests that need no hypervisor
 	$(PYTEST) tests --ignore=tests/lab
 
+.PHONY: teeth
+teeth: $(STAMP) ## Take out each safety act in turn: some test must notice
+	@$(FAST_TEMPORARY) $(BIN)/python -m tests.teeth $(if $(ONLY),--only $(ONLY))
+
 .PHONY: lab
 lab: $(STAMP) ## A real Xen host in QEMU: contract, backup and restore of real guests
 	$(BIN)/python -m pytest tests/lab -m "not lab_long"

@@ -81,6 +81,10 @@ class DomainUnhealthy(XenbackupError):
     """The domain exists but is not what healthy means: paused, suspended, disks disconnected, …"""
 
 
+class AwayTooLong(XenbackupError):
+    """The guest was away for longer than its job allows: the run gave up and brought it back."""
+
+
 class SaveFailed(XenbackupError):
     """The guest's memory could not be saved, or the image does not hold what it must."""
 

@@ -5,6 +5,7 @@ Killed at every boundary and at every journal line, and recovered by a new house
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from xenbackup.dom0.simulated.building import DiskSpec, GuestSpec
 from xenbackup.dom0.simulated.state import KIB, MIB
 from xenbackup.errors import SnapshotFailed
 from xenbackup.model.run import Outcome
+from xenbackup.operations.backup import run_round
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.storage.images import ImagesDestination
@@ -119,6 +121,30 @@ def test_a_reflink_copy_that_fails_is_undone(folder: Path, monkeypatch: pytest.M
     assert Outcome.FAILED is run.outcome
     assert "No space left" in run.error
     assert [] == find_wrongs(house, "filey")
+
+
+@pytest.mark.parametrize("preset", ["checkpoint", "cold"])
+@pytest.mark.parametrize("grows", [True, False])
+def test_only_an_image_of_a_growing_format_may_have_grown_since_the_plan(
+    folder: Path, preset: str, grows: bool
+) -> None:
+    """qcow2 files grow as their guest writes; a raw one that changes its size was replaced."""
+    house = build_house(SimulatedHost(folder))
+    job = make_job(preset, "filey")
+    plan = plan_job(house, job)
+    (planned,) = plan.domains
+    first = replace(planned.disks[0], grows=grows)
+    plan = replace(plan, domains=(replace(planned, disks=(first, *planned.disks[1:])),))
+    image = house.host.place(first.path)
+    with image.open("ab") as file:
+        file.write(b"grown" * 1000)
+    (run,) = run_round(house, job, plan, Watcher(), lambda: "").runs
+
+    assert (Outcome.OK if grows else Outcome.FAILED) is run.outcome, run
+    assert [] == find_wrongs(house, "filey")
+    if grows:
+        stored = house.host.place(f"{DESTINATION}/filey/{run.point}/xvda.img")
+        assert image.stat().st_size == stored.stat().st_size
 
 
 def test_a_file_of_the_clones_name_that_is_not_ours_is_left_alone(folder: Path) -> None:

@@ -3,7 +3,8 @@
 While a `PowerSupply` is plugged in, every call that changes files is counted; at the chosen one,
 and at all that follow, `PowerCut` is raised instead. What was written and not synced by then is
 lost: such files come back empty, as after a real power cut at its worst. A rename that was not
-synced may come back undone, or not: tests try both.
+synced may come back undone, or not, and a new name in a folder that was not synced be gone, or not:
+tests try both.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class PowerSupply:
         self.dirty_files: set[int] = set()
         self.dirty_folders: set[int] = set()
         self._renames: list[tuple[int, Path, Path]] = []
+        self._names: set[tuple[int, int]] = set()
         self._real: dict[str, Callable[..., Any]] = {
             name: getattr(os, name) for name in (*_CHANGING, "open")
         }
@@ -65,6 +67,8 @@ class PowerSupply:
             self._count("create")
             self._note_folder(path, dir_fd)
         descriptor: int = self._real["open"](path, flags, mode, dir_fd=dir_fd)
+        if flags & os.O_CREAT and dir_fd is not None:
+            self._names.add((os.fstat(dir_fd).st_ino, os.fstat(descriptor).st_ino))
         return descriptor
 
     def change(self, name: str, *arguments: Any, **options: Any) -> Any:
@@ -76,6 +80,7 @@ class PowerSupply:
             done = self.dirty_folders if stat.S_ISDIR(found.st_mode) else self.dirty_files
             done.discard(found.st_ino)
             self._renames = [entry for entry in self._renames if entry[0] != found.st_ino]
+            self._names = {entry for entry in self._names if entry[0] != found.st_ino}
         elif name == "rename":
             self._note_rename(arguments[0], arguments[1], options.get("src_dir_fd"))
             self._note_folder(arguments[0], options.get("src_dir_fd"))
@@ -100,11 +105,17 @@ class PowerSupply:
             except PowerCut:
                 return
 
-    def lose_unsynced(self, root: Path, *, renames_too: bool = False) -> None:
+    def lose_unsynced(
+        self, root: Path, *, renames_too: bool = False, names_too: bool = False
+    ) -> None:
         """Empty every file below `root` whose content was not synced when the power went.
 
-        `renames_too` takes back the renames whose folder was not synced either.
+        `renames_too` takes back the renames whose folder was not synced either; `names_too` the
+        files that were made in such a folder, however well they were synced themselves.
         """
+        for path in list(root.rglob("*")) if names_too else []:
+            if path.is_file() and (path.parent.stat().st_ino, path.stat().st_ino) in self._names:
+                path.unlink()
         for _, old, new in reversed(self._renames if renames_too else []):
             if new.exists() and not old.exists():
                 new.rename(old)

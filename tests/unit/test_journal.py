@@ -75,6 +75,28 @@ def test_the_record_says_what_the_story_came_to(tmp_path: Path) -> None:
     assert Outcome.OK == record.ended
 
 
+def test_record_knows_the_room_that_a_snapshot_came_to_and_that_it_was_too_small() -> None:
+    extended = e.SnapshotExtended(group="xenvols", name="xb-1-xvda", size_bytes=20 * b.MIB)
+    small = e.SnapshotTooSmall(
+        group="xenvols", name="xb-1-xvda", vdev="xvda", size_bytes=20 * b.MIB
+    )
+    record = fold_entries((e.RunStarted(start=b.make_start()), *STORY[:7]))
+    assert 12 * b.MIB == record.snapshots[0].size_bytes
+    record = fold_entries((e.RunStarted(start=b.make_start()), *STORY[:7], extended, small))
+    assert 20 * b.MIB == record.snapshots[0].size_bytes
+    assert ("xvda",) == record.too_small
+
+
+def test_run_owes_while_it_has_not_ended_and_its_guest_needs_nothing() -> None:
+    begun = (e.RunStarted(start=b.make_start()), *STORY[:8])
+    debt = e.DebtIncurred(message="Snapshot xenvols/xb-1-xvda is in use.")
+    returned = e.Returned(domid=b.DOMID, away_seconds=1.5)
+    assert not fold_entries((*begun, returned)).owes
+    assert not fold_entries((*begun, debt)).owes, "the guest comes first: it is more than a debt"
+    assert fold_entries((*begun, returned, debt)).owes
+    assert not fold_entries((*begun, returned, debt, e.RunEnded(outcome=Outcome.PARTIAL))).owes
+
+
 @settings(max_examples=200, deadline=None)
 @given(cut=st.integers(min_value=1, max_value=10_000))
 def test_a_torn_last_line_is_ignored_wherever_it_is_torn(

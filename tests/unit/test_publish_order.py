@@ -49,9 +49,11 @@ def count_calls(
     return len(supply.calls)
 
 
-@pytest.mark.parametrize("renames_too", [False, True])
+@pytest.mark.parametrize(
+    ("renames_too", "names_too"), [(False, False), (True, False), (False, True)]
+)
 def test_a_point_is_invisible_or_complete_wherever_the_power_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames_too: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames_too: bool, names_too: bool
 ) -> None:
     calls = count_calls(tmp_path, monkeypatch, store)
     assert calls > 20
@@ -64,7 +66,7 @@ def test_a_point_is_invisible_or_complete_wherever_the_power_fails(
         with supply.plugged_in(monkeypatch):
             store(destination, place)
         assert supply.was_cut
-        supply.lose_unsynced(place, renames_too=renames_too)
+        supply.lose_unsynced(place, renames_too=renames_too, names_too=names_too)
 
         found = ImagesDestination(destination.folder, "usb")
         listing = found.scan()

@@ -12,7 +12,7 @@ from tests import builders as b
 from xenbackup.model.command import Process
 from xenbackup.model.record import RunRecord
 from xenbackup.model.rescue import ImageState, RescueAction, World
-from xenbackup.planning.rescue import decide_rescue
+from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
 A = RescueAction
 
@@ -171,6 +171,53 @@ ROWS = [
         A.HANDS_OFF,
     ),
     (
+        "host rebooted and our restore was cut off since: half built",
+        {**SAVED, "restore_begun": True, "rebuilding_boot_id": b.OTHER_BOOT},
+        {"boot_id": b.OTHER_BOOT, "domain": REBUILT_PAUSED, "image": ImageState.COMPLETE},
+        A.DESTROY_HALF_BUILT,
+    ),
+    (
+        "host rebooted, our restore finished since, its guest not yet let run",
+        {
+            **SAVED,
+            "restore_begun": True,
+            "rebuilding_boot_id": b.OTHER_BOOT,
+            "restored_domid": b.REBUILT_DOMID,
+        },
+        {"boot_id": b.OTHER_BOOT, "domain": REBUILT_PAUSED, "image": ImageState.COMPLETE},
+        A.UNPAUSE,
+    ),
+    (
+        "host rebooted twice, our restore was of the boot between",
+        {**SAVED, "restore_begun": True, "rebuilding_boot_id": "another"},
+        {"boot_id": b.OTHER_BOOT, "domain": REBUILT, "image": ImageState.COMPLETE},
+        A.HANDS_OFF,
+    ),
+    (
+        "its destroy was begun and somebody let it run",
+        {**SAVED, "destroy_begun": True, "resuming": True},
+        {"image": ImageState.COMPLETE},
+        A.CONFIRM_RETURN,
+    ),
+    (
+        "its destroy was begun, somebody let it run, its devices are gone",
+        {**SAVED, "destroy_begun": True, "resuming": True},
+        {"image": ImageState.COMPLETE, "connections": b.DISCONNECTED},
+        A.SAVE_AND_RESTORE,
+    ),
+    (
+        "paused again after three unpauses that worked",
+        {"pause_begun": True},
+        {"domain": PAUSED, "attempts": (A.UNPAUSE,) * 3},
+        A.HANDS_OFF,
+    ),
+    (
+        "paused since the toolstack refuses to unpause",
+        {"pause_begun": True},
+        {"domain": PAUSED, "attempts": (A.UNPAUSE,) * 3, "unpause_fails": True},
+        A.GIVE_UP,
+    ),
+    (
         "restores fail",
         {**SAVED, "destroyed": True, "destroy_begun": True},
         {"domain": None, "image": ImageState.COMPLETE, "attempts": (A.RESTORE,) * 5},
@@ -199,6 +246,27 @@ def test_a_guest_that_an_administrator_paused_is_never_unpaused() -> None:
     start = b.make_start("crash", paused_by_administrator=True)
     record = RunRecord(start=start, pause_begun=True)
     assert A.HANDS_OFF == decide_rescue(record, make_world(domain=PAUSED)).action
+
+
+@pytest.mark.parametrize(
+    ("record", "world", "stale"),
+    [
+        (SAVED, {}, True),
+        (SAVED, {"domain": PAUSED}, False),
+        (SAVED, {"domain": None}, False),
+        (SAVED, {"domain": b.make_domain(domid=77)}, False),
+        ({**SAVED, "resuming": True}, {}, False),
+        ({**SAVED, "returned_domid": b.DOMID}, {}, False),
+        (SAVED, {"boot_id": b.OTHER_BOOT}, False),
+        ({**SAVED, "rebuilding_boot_id": b.OTHER_BOOT}, {"boot_id": b.OTHER_BOOT}, True),
+        ({"pause_begun": True}, {}, False),
+    ],
+)
+def test_a_guest_that_is_seen_running_makes_its_image_stale(
+    record: dict[str, object], world: dict[str, object], stale: bool
+) -> None:
+    found = runs_with_stale_image(b.make_record("snapshot", **record), make_world(**world))
+    assert stale == found
 
 
 domains = st.sampled_from(
@@ -273,7 +341,7 @@ TOUCHING = set(A) - {
 def test_no_row_restores_an_image_after_the_guest_was_let_run(
     record: RunRecord, world: World
 ) -> None:
-    decision = decide_rescue(replace(record, resuming=True, destroy_begun=False), world)
+    decision = decide_rescue(replace(record, resuming=True), world)
     assert decision.action not in RESTORING
 
 

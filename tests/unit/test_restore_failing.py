@@ -16,6 +16,7 @@ from xenbackup.errors import (
     RestoreFailed,
 )
 from xenbackup.operations.restore import list_incomplete_restores, restore_point
+from xenbackup.system.block_device import BlockDevice
 
 ROOT = "/dev/xenvols/web_root"
 DATA = "/dev/xenvols/web_data"
@@ -91,3 +92,30 @@ def test_damage_met_while_writing_a_new_volume_leaves_it_marked(site: Site) -> N
         "/dev/other/web_root",
         "/dev/other/web_data",
     ]
+
+
+@pytest.mark.parametrize("looks", [3, 1000])
+def test_a_new_volume_whose_node_is_late_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Bounded: a node that never comes ends the restore, marked, with the device named."""
+    point = site.back_up("crash")
+    site.lose("web_data")
+    open_volume, tried = site.host.open_volume, []
+
+    def be_late(path: str, *, writable: bool = False) -> BlockDevice:
+        if path == DATA:
+            tried.append(path)
+            if len(tried) < looks:
+                raise CopyFailed(f"Cannot open {path}: No such file or directory.")
+        return open_volume(path, writable=writable)
+
+    monkeypatch.setattr(site.host, "open_volume", be_late)
+    if looks == 3:
+        site.restore(point, start=True)
+        assert find_wrongs(site.house) == []
+        return
+    with pytest.raises(CopyFailed, match=DATA):
+        site.restore(point, start=True)
+    assert len(tried) < 50
+    assert len(list_incomplete_restores(site.house)) == 1

@@ -35,8 +35,9 @@ from xenbackup.model.problem import Severity
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.planning.validation import CODES, make_problem, validate, validate_host
 
-# The doctor's own: a host that cannot be read has no inventory that could be validated.
-OF_OPERATIONS = {"host-unreadable"}
+# The doctor's own: a host that cannot be read has no inventory that could be validated, and what a
+# run owes is told by its journal.
+OF_OPERATIONS = {"host-unreadable", "debt-owed"}
 CASES = (
     *test_validation_guests.CASES,
     *test_validation_host.CASES,

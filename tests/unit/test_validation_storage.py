@@ -148,7 +148,7 @@ CASES = (
         bad=with_group(SNAPSHOT_BYTES + RESERVE_BYTES - 1),
         good=with_group(SNAPSHOT_BYTES + RESERVE_BYTES),
     ),
-    Case(code="thin-pool-full", bad=with_pool(95.0, 5.0), good=with_pool(94.9, 5.0), domain="web"),
+    Case(code="thin-pool-full", bad=with_pool(90.0, 5.0), good=with_pool(89.9, 5.0), domain="web"),
     Case(
         code="thin-pool-filling", bad=with_pool(5.0, 80.0), good=with_pool(5.0, 79.9), domain="web"
     ),

@@ -44,7 +44,8 @@ def plan(invocation: Invocation, job: str) -> int:
 def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
     """Run JOB now: one round over its guests, each one undone if it fails.
 
-    Ctrl-C stops it: what was begun is undone, the guest first.
+    What earlier runs could not remove is tried again first. Ctrl-C stops it: what was begun is
+    undone, the guest first.
     """
     from xenbackup.cli import reports
     from xenbackup.cli.shapes import shape_round
@@ -57,6 +58,7 @@ def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
         return _show_plan(invocation, _plan(house, chosen, domain))
     _warn_of_broken_files(invocation, house)
     with StopRequest(_STOPPING) as stop:
+        _settle_debts(invocation, house)
         planned = _plan(house, chosen, domain)
         if not invocation.json:
             invocation.output.say(reports.report_plan(planned, invocation.page))
@@ -112,6 +114,17 @@ def _show_plan(invocation: Invocation, planned: Plan) -> int:
 def _warn_of_broken_files(invocation: Invocation, house: House) -> None:
     for problem in house.jobs.problems:
         invocation.warn(problem)
+
+
+def _settle_debts(invocation: Invocation, house: House) -> None:
+    """What an earlier run could not remove would be in the way of its guest's next one."""
+    from xenbackup.model.progress import SilentWatcher
+    from xenbackup.operations.recover import settle_debts
+
+    for settled in settle_debts(house, SilentWatcher()):
+        if settled.healed and not settled.running:
+            text = f"what run {settled.run} of {show_text(settled.domain)} owed is removed."
+            invocation.output.remark(invocation.margin.note(text, mark="Note:"))
 
 
 def _choose_watcher(invocation: Invocation, house: House, planned: Plan) -> RunWatcher:

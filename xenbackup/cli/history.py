@@ -27,6 +27,8 @@ UNREADABLE = "unreadable"
 class KnownRun:
     """A run as `runs` lists it; `outcome` is `unfinished` when its journal has no end.
 
+    `owes` is what it could not remove yet, in words.
+
     `at` is when it ended, or for one that only a journal knows, when it began.
     """
 
@@ -44,6 +46,7 @@ class KnownRun:
     bytes_read: int = 0
     bytes_written: int = 0
     error: str = ""
+    owes: str = ""
 
     @property
     def unfinished(self) -> bool:
@@ -66,6 +69,7 @@ class KnownRun:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "error": self.error,
+            "owes": self.owes,
         }
 
 
@@ -109,6 +113,7 @@ def _read_told_run(path: Path) -> KnownRun | None:
         bytes_read=record.bytes_read,
         bytes_written=record.bytes_written,
         error=record.failures[0] if record.failures else "",
+        owes=record.debts[-1] if record.owes else "",
     )
 
 

@@ -58,6 +58,10 @@ def runs(invocation: Invocation, number: int) -> int:
     ]
     headers = ("RUN", "DOMAIN", "JOB", "OUTCOME", "WHEN", "AWAY")
     invocation.output.say(invocation.page.table(headers, rows, "lllllr"))
+    for known in found:
+        if known.owes:
+            text = f"{known.run} owes: {show_text(known.owes)}"
+            invocation.output.say("\n" + invocation.page.note(text, mark="Owed:"))
     if any(known.unfinished for known in found):
         note = "a run was cut off or is under way: `xenbackup recover` finishes what was cut off."
         invocation.output.say("\n" + invocation.page.note(note, mark="Hint:"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from xenbackup.operations.house import House
 
 _CANDIDATES_LIMIT = 10
+_BYTES = re.compile(r"\b(\d{4,19}) bytes\b")
+"""Journals count in bytes; people do not."""
 _COLOURS = {
     e.Failed: Colour.RED,
     e.DebtIncurred: Colour.RED,
     e.Warned: Colour.YELLOW,
+    e.RecoveryBegan: Colour.YELLOW,
     e.RescueBegan: Colour.YELLOW,
+    e.SnapshotTooSmall: Colour.YELLOW,
     e.HandsOff: Colour.YELLOW,
     e.Returned: Colour.GREEN,
     e.Published: Colour.GREEN,
@@ -60,16 +65,43 @@ class Story:
         if record.bytes_read:
             amounts = f"{format_size(record.bytes_read)}, {format_size(record.bytes_written)}"
             fields.append(("read, written", amounts))
+        fields += self._list_what_is_left()
+        days = {line.at.astimezone().date() for line in self.lines}
+        form = "%H:%M:%S" if len(days) == 1 else "%m-%d %H:%M:%S"
         rows: list[tuple[Cell, Cell]] = [
-            (f"{line.at.astimezone():%H:%M:%S}", _style_entry(line.entry)) for line in self.lines
+            (f"{line.at.astimezone():{form}}", _style_entry(line.entry)) for line in self.lines
         ]
         parts = [page.fields(fields), "", page.table(("TIME", "WHAT"), rows)]
         if record.failures and record.hint:
             parts += ["", page.note(show_text(record.hint), mark="Hint:")]
-        if record.ended is None:
+        if record.owes:
+            text = "when nothing holds it open any more, `xenbackup recover` removes it."
+            parts += ["", page.note(text, mark="Hint:")]
+        elif record.ended is None:
             text = "if no process is at work on it, `xenbackup recover` finishes or undoes it."
             parts += ["", page.note(text, mark="Hint:")]
         return "\n".join(parts)
+
+    def _list_what_is_left(self) -> list[tuple[str, Cell]]:
+        """What became of the guest, the backup and the snapshots, as far as the journal knows."""
+        record = self.record
+        fields: list[tuple[str, Cell]] = [
+            ("the guest", _tell_guest(record)),
+            ("the backup", _tell_point(record)),
+        ]
+        if record.snapshots:
+            left = [made.label for made in record.snapshots if not made.removed]
+            fields.append(
+                (
+                    "snapshots",
+                    Styled(f"not removed yet: {', '.join(left)}", Colour.RED)
+                    if left
+                    else "removed",
+                )
+            )
+        if record.owes:
+            fields.append(("owed", Styled(show_text(record.debts[-1]), Colour.RED)))
+        return fields
 
     def shape(self) -> dict[str, object]:
         """For `show --json`: the entries as the journal has them, with their words."""
@@ -103,6 +135,27 @@ class Story:
         }
 
 
+def _tell_guest(record: RunRecord) -> Cell:
+    if record.hands_off:
+        return Styled(show_text(f"left alone: {record.hands_off}"), Colour.YELLOW)
+    if record.returned:
+        same = record.returned_domid == record.start.plan.domain.domid
+        return f"{'runs on' if same else 'came back'} as domain {record.returned_domid}"
+    if not record.guest_touched:
+        return "was not touched"
+    if record.destroyed:
+        return Styled("is down, saved, and waits for its restore", Colour.RED)
+    return Styled("may stand still: this run stopped it", Colour.RED)
+
+
+def _tell_point(record: RunRecord) -> Cell:
+    if record.published:
+        return "good: its recovery point is complete"
+    if record.staged and not record.partial_discarded:
+        return "none: the recovery point is not complete"
+    return "none" if record.ended is None else "none: nothing of it was kept"
+
+
 def find_story(house: House, text: str) -> Story | None:
     """The run whose id is `text`, or alone begins with it; None when there is none.
 
@@ -128,7 +181,7 @@ def find_story(house: House, text: str) -> Story | None:
 
 
 def _style_entry(entry: e.AnyEntry) -> Cell:
-    text = entry.describe()
+    text = _BYTES.sub(lambda found: format_size(int(found[1])), entry.describe())
     if isinstance(entry, e.RunEnded):
         colour = Colour.GREEN if entry.outcome is Outcome.OK else Colour.RED
         return Styled(text, colour)

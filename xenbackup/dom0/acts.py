@@ -20,8 +20,12 @@ ProgressCallback = Callable[[int, int], None]
 
 READ_TIMEOUT_SECONDS = 60.0
 ACT_TIMEOUT_SECONDS = 120.0
-# A guest that ignores the request costs xl two waits of 60 s before it gives up by itself.
+# Memory moves at the pace of the spool: an hour for what brings a guest back, since ending that
+# helps nobody. What takes one away is given `max_away` by its caller.
 SAVE_TIMEOUT_SECONDS = 3600.0
+# A guest that ignores the request costs xl two waits of 60 s before it gives up by itself, and
+# leaves everything tidy: a deadline that comes before that would only make a mess of it.
+SAVE_LEAST_SECONDS = 150.0
 
 
 class DomainActs:

@@ -90,9 +90,12 @@ class Destroyed(Entry, frozen=True, kw_only=True, tag="destroyed"):
 
 
 class Restoring(Entry, frozen=True, kw_only=True, tag="restoring"):
+    """`boot_id` tells, after a reboot of the host, whether what is there can be of this restore."""
+
     tells = "about to rebuild the guest from {entry.path}, paused"
     path: str
     unit: str
+    boot_id: str = ""
 
 
 class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
@@ -101,13 +104,22 @@ class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
 
 
 class Booting(Entry, frozen=True, kw_only=True, tag="booting"):
+    """From here on the memory image must never meet the live disks again."""
+
     tells = "about to boot the guest afresh"
+    boot_id: str = ""
 
 
 class Resuming(Entry, frozen=True, kw_only=True, tag="resuming"):
     """From here on the memory image must never meet the live disks again."""
 
     tells = "about to let the guest run"
+
+
+class ImageStale(Entry, frozen=True, kw_only=True, tag="image-stale"):
+    """Somebody let the guest run: as after `resuming`, the image must not be restored."""
+
+    tells = "the guest was seen running: its memory image does not fit its disks any more"
 
 
 class Returned(Entry, frozen=True, kw_only=True, tag="returned"):
@@ -140,6 +152,26 @@ class Snapshotted(_OfSnapshot, frozen=True, kw_only=True, tag="snapshotted"):
     tells = "snapshot {entry.label} of {entry.vdev} exists ({entry.size_bytes} bytes)"
     vdev: str
     lv_uuid: str
+    size_bytes: int
+
+
+class ExtendingSnapshot(_OfSnapshot, frozen=True, kw_only=True, tag="extending-snapshot"):
+    tells = "about to extend snapshot {entry.label} by {entry.add_bytes} bytes: {entry.reason}"
+    lv_uuid: str
+    add_bytes: int
+    reason: str
+
+
+class SnapshotExtended(_OfSnapshot, frozen=True, kw_only=True, tag="snapshot-extended"):
+    tells = "snapshot {entry.label} has room for {entry.size_bytes} bytes now"
+    size_bytes: int
+
+
+class SnapshotTooSmall(_OfSnapshot, frozen=True, kw_only=True, tag="snapshot-too-small"):
+    """It overflowed, or would have: the run fails, and may be tried again with a larger one."""
+
+    tells = "snapshot {entry.label} of {entry.vdev} is too small with {entry.size_bytes} bytes"
+    vdev: str
     size_bytes: int
 
 
@@ -196,10 +228,23 @@ class Failed(Entry, frozen=True, kw_only=True, tag="failed"):
     hint: str
 
 
+class RecoveryBegan(Entry, frozen=True, kw_only=True, tag="recovery-began"):
+    """Another process took over a run that was cut off, or that still owes something."""
+
+    owes: bool
+    rebooted: bool
+
+    def describe(self) -> str:
+        after = ", after the host had rebooted" if self.rebooted else ""
+        if self.owes:
+            return f"`xenbackup recover` came back for what is owed{after}"
+        return f"the run was cut off here; `xenbackup recover` took over{after}"
+
+
 class RescueBegan(Entry, frozen=True, kw_only=True, tag="rescue-began"):
     """An act of undo or recovery, with the reason that the table gave for it."""
 
-    tells = "rescue: {entry.action}: {entry.reason}"
+    tells = "rescue: looked at the guest: {entry.reason}. Next: {entry.action}"
     action: str
     reason: str
 
@@ -236,9 +281,13 @@ AnyEntry = (
     | Restored
     | Booting
     | Resuming
+    | ImageStale
     | Returned
     | Snapshotting
     | Snapshotted
+    | ExtendingSnapshot
+    | SnapshotExtended
+    | SnapshotTooSmall
     | RemovingSnapshot
     | SnapshotRemoved
     | Staging
@@ -249,6 +298,7 @@ AnyEntry = (
     | ImageDiscarded
     | Warned
     | Failed
+    | RecoveryBegan
     | RescueBegan
     | HandsOff
     | DebtIncurred

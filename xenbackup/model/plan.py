@@ -32,7 +32,8 @@ class VolumeKind(StrEnum):
 class PlannedDisk:
     """One disk of the domain with the volume behind it, as seen when the plan was made.
 
-    `lv_uuid`, `group` and `lv_name` are "" unless a logical volume backs it.
+    `lv_uuid`, `group` and `lv_name` are "" unless a logical volume backs it. A file that `grows`
+    (qcow2 and the like, as the guest writes) has the size that it has when it stands still.
     """
 
     vdev: str
@@ -44,6 +45,7 @@ class PlannedDisk:
     lv_name: str = ""
     lv_uuid: str = ""
     snapshot_size_bytes: int = 0
+    grows: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,23 +32,34 @@ class RunStart:
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotRecord:
-    """One snapshot of the run: intended (no `lv_uuid` yet), made, or removed."""
+    """One snapshot of the run: intended (no `lv_uuid` yet), made, or removed.
+
+    `size_bytes` is its room for what the guest overwrites, 0 while it is only intended.
+    """
 
     vdev: str
     group: str
     name: str
     origin_uuid: str
     lv_uuid: str = ""
+    size_bytes: int = 0
     removed: bool = False
+
+    @property
+    def label(self) -> str:
+        """`GROUP/NAME`; the path alone for a reflink copy."""
+        return f"{self.group}/{self.name}" if self.group else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The journal of one run, folded. Fields follow the journal, in its order.
 
+    `rebuilding_boot_id` is the boot of the host in which the last restore or fresh boot was begun.
     `restored_domid` is None until a restore has been seen to succeed; `returned_domid` until the
     guest has been seen healthy. `save_destroys` marks a save after which the toolstack itself
-    destroys the domain (xm, and xl up to 4.3). `debts` are what could not be removed yet, in words.
+    destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
+    would have. `debts` are what could not be removed yet, in words.
     """
 
     start: RunStart
@@ -65,10 +76,12 @@ class RunRecord:
     restore_begun: bool = False
     restored_domid: int | None = None
     boot_begun: bool = False
+    rebuilding_boot_id: str = ""
     resuming: bool = False
     returned_domid: int | None = None
     hands_off: str = ""
     snapshots: tuple[SnapshotRecord, ...] = ()
+    too_small: tuple[str, ...] = ()
     staged: bool = False
     published: bool = False
     partial_discarded: bool = False
@@ -94,3 +107,8 @@ class RunRecord:
     def guest_settled(self) -> bool:
         """The guest needs nothing of us any more, whatever it does."""
         return self.returned or bool(self.hands_off) or not self.guest_touched
+
+    @property
+    def owes(self) -> bool:
+        """All is done but for what could not be removed yet: recovery comes back for that."""
+        return self.ended is None and bool(self.debts) and self.guest_settled

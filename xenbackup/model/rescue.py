@@ -46,7 +46,8 @@ class World:
     the domain's disks in xenstore. `suspended_devices` lie under the domain's disks.
     `survivors` are commands of this run that outlived their caller. `attempts` are the acts that
     this recovery has begun already, so that nothing is tried without end. `held_by_xendomains`
-    says that a save file of the domain's name waits for xendomains.
+    says that a save file of the domain's name waits for xendomains. `unpause_fails`: the last one
+    was refused by the toolstack, so that nobody else need have paused the guest.
     """
 
     boot_id: str
@@ -60,6 +61,7 @@ class World:
     survivors: tuple[Process, ...]
     held_by_xendomains: bool
     attempts: tuple[RescueAction, ...]
+    unpause_fails: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

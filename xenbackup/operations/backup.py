@@ -15,12 +15,14 @@ from xenbackup.model.job import Job
 from xenbackup.model.names import make_run_id
 from xenbackup.model.plan import DomainPlan, Plan, RefusedDomain
 from xenbackup.model.progress import RunWatcher
-from xenbackup.model.record import RunStart
+from xenbackup.model.record import RunRecord, RunStart
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.house import House
+from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import refuse_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.runner import run_pipeline
+from xenbackup.planning.larger import enlarge_snapshots, spell_size
 from xenbackup.records.journal import SUFFIX, Journal
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.spool import Spool
@@ -84,6 +86,14 @@ def exit_code_of(outcome: Outcome, results: tuple[RunResult, ...]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """A run's result, and its journal folded where it came to have one."""
+
+    result: RunResult
+    record: RunRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Round:
     """What all runs of a round share."""
 
@@ -118,7 +128,47 @@ class _Round:
         )
 
     def run_domain(self, plan: DomainPlan) -> RunResult:
-        """One run, from its lock to its result; raises for nothing that one domain can cause."""
+        """A domain's run; one whose snapshots were too small is tried once more, with larger ones.
+
+        The first then stays what it was, a failed run of the catalog; the other's result counts.
+        Raises for nothing that one domain can cause.
+        """
+        attempt = self._attempt(plan)
+        failed = attempt.record
+        if failed is None or not failed.too_small or failed.ended is not Outcome.FAILED:
+            return attempt.result
+        larger, why_not = self._plan_larger(failed)
+        if larger is None:
+            told = f"It was not tried again with larger snapshots: {why_not}."
+            self.watcher.warned(attempt.result.run, told)
+            return replace(attempt.result, warnings=(*attempt.result.warnings, told))
+        self.note(attempt.result)
+        return self._attempt(larger).result
+
+    def _plan_larger(self, failed: RunRecord) -> tuple[DomainPlan | None, str]:
+        """The guest planned anew, for it may have another domid by now; or why it is not."""
+        name = failed.start.plan.domain.name
+        if reason := self.cancelled():
+            return None, reason
+        try:
+            fresh = plan_job(self.house, self.job, only_domain=name)
+            groups = self.house.lvm.list_groups()
+        except XenbackupError as error:
+            return None, error.message.removesuffix(".")
+        plan = next((found for found in fresh.domains if found.domain.name == name), None)
+        if plan is None:
+            return None, next((r.reason for r in fresh.refused), "the guest is not there any more")
+        larger = enlarge_snapshots(plan, failed, groups)
+        if larger is None:
+            return None, "there is no room for them"
+        told = (
+            f"run {failed.start.run} failed, its snapshots were too small; tried again with "
+            f"{spell_size(larger)}"
+        )
+        return replace(larger, warnings=(*larger.warnings, told)), ""
+
+    def _attempt(self, plan: DomainPlan) -> _Attempt:
+        """One run, from its lock to its result."""
         run_id = self.make_id()
         blank = RunResult(
             run=run_id,
@@ -128,18 +178,25 @@ class _Round:
             preset=plan.preset,
         )
         if reason := self.cancelled():
-            return replace(blank, outcome=Outcome.CANCELLED, error=f"Not begun: {reason}.")
+            return _Attempt(
+                result=replace(blank, outcome=Outcome.CANCELLED, error=f"Not begun: {reason}.")
+            )
         began = self.house.host.monotonic_seconds()
         identity = plan.domain.configured_uuid or plan.domain.name
         try:
             with self.house.lock_domain(identity, f"back up {plan.domain.name}"):
-                result = self._run_locked(run_id, plan, blank)
+                attempt = self._run_locked(run_id, plan, blank)
         except XenbackupError as error:
-            result = replace(blank, error=error.message, hint=error.hint, exit_code=error.exit_code)
+            attempt = _Attempt(
+                result=replace(
+                    blank, error=error.message, hint=error.hint, exit_code=error.exit_code
+                )
+            )
         elapsed = self.house.host.monotonic_seconds() - began
-        return replace(result, duration_seconds=round(elapsed, 3))
+        result = replace(attempt.result, duration_seconds=round(elapsed, 3))
+        return replace(attempt, result=result)
 
-    def _run_locked(self, run_id: str, plan: DomainPlan, blank: RunResult) -> RunResult:
+    def _run_locked(self, run_id: str, plan: DomainPlan, blank: RunResult) -> _Attempt:
         with ExitStack() as held:
             context = self._open_context(run_id, plan, held)
             self.watcher.run_began(run_id, plan.domain.name, tuple(s.step for s in plan.steps))
@@ -148,7 +205,7 @@ class _Round:
             outcome = run_pipeline(context)
             record = context.record
             unlisted = self._list_point(context) if record.published else ()
-            return replace(
+            result = replace(
                 blank,
                 outcome=outcome,
                 consistency=plan.consistency.value if record.published else "",
@@ -160,6 +217,7 @@ class _Round:
                 error=record.failures[0] if record.failures else "",
                 hint=record.hint,
             )
+            return _Attempt(result=result, record=record)
 
     def _list_point(self, context: RunContext) -> tuple[str, ...]:
         """Tell the catalog of the point at once; the next listing heals what fails here.

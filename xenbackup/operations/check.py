@@ -122,7 +122,10 @@ def _join(of_host: Sequence[Problem], of_job: Sequence[Problem], job: Job) -> li
 
 
 def _list_runs(house: House) -> Iterator[Problem]:
-    """Runs that were cut off; those that another process is at work on are no problem."""
+    """Runs that were cut off, or could not remove something yet.
+
+    Those that another process is at work on are no problem.
+    """
     for run_id, record in find_unfinished(house):
         if record is None:
             yield make_problem(
@@ -131,8 +134,19 @@ def _list_runs(house: House) -> Iterator[Problem]:
                 message=f"The journal of run {run_id} cannot be read.",
                 hint=f"look at it with `xenbackup show {run_id}`",
             )
-        elif not _is_at_work(house, record):
-            name = record.start.plan.domain.name
+            continue
+        name = record.start.plan.domain.name
+        if _is_at_work(house, record):
+            continue
+        if record.owes:
+            yield make_problem(
+                "debt-owed",
+                subject=run_id,
+                message=f"Run {run_id} of {name} owes: {record.debts[-1]}",
+                hint="end what holds it open, then `xenbackup recover`",
+                domain=name,
+            )
+        else:
             yield make_problem(
                 "run-unfinished",
                 subject=run_id,

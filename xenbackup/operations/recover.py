@@ -14,7 +14,7 @@ from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.undo import undo_run
-from xenbackup.records.journal import Journal, list_journals
+from xenbackup.records.journal import Journal, list_journals, read_journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,21 @@ def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
             _recover_run(house, run_id, record, watcher)
             for run_id, record in find_unfinished(house)
         )
+
+
+def settle_debts(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
+    """Try again to remove what runs owe; their guests need nothing any more.
+
+    Runs that were cut off are left to recovery proper. While that is at work nothing is done here.
+    """
+    owing = [(run, record) for run, record in find_unfinished(house) if record and record.owes]
+    if not owing:
+        return ()
+    try:
+        with house.lock_recovery():
+            return tuple(_recover_run(house, run, record, watcher) for run, record in owing)
+    except Locked:
+        return ()
 
 
 def _recover_run(
@@ -79,7 +94,12 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
         before = len(journal.record.warnings)
         clean = journal.record.ended is not None
         try:
+            if not clean:
+                rebooted = house.host.boot_id() != journal.record.start.boot_id
+                journal.write(e.RecoveryBegan(owes=journal.record.owes, rebooted=rebooted))
             context = _reopen_context(house, journal, watcher, held)
+            if not clean:
+                _count_absence(context)
             clean = clean or undo_run(context)
         except XenbackupError as error:
             journal.write(e.Failed(message=error.message, hint=error.hint))
@@ -106,6 +126,22 @@ def _reopen_context(
         watcher=watcher,
         cancelled=lambda: "",
     )
+
+
+def _count_absence(context: RunContext) -> None:
+    """A guest that does not run has been away since the run that was cut off took it away."""
+    if context.record.guest_settled:
+        return
+    status = context.toolstack.find_status(context.plan.domain.uuid)
+    if status is not None and status.state.alive:
+        return
+    began = (e.Pausing, e.Saving)
+    times = [
+        line.at for line in read_journal(context.journal.path) if isinstance(line.entry, began)
+    ]
+    if times:
+        away = max((context.host.now() - times[0]).total_seconds(), 0.0)
+        context.away_since_seconds = context.host.monotonic_seconds() - away
 
 
 def _judge(record: RunRecord) -> Outcome:

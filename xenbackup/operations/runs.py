@@ -5,7 +5,7 @@ from __future__ import annotations
 from xenbackup.errors import JournalDamaged, Locked
 from xenbackup.model.record import RunRecord
 from xenbackup.operations.house import House
-from xenbackup.records.journal import list_journals, read_record
+from xenbackup.records.journal import fold_entries, list_journals, read_journal
 
 
 def find_unfinished(house: House) -> tuple[tuple[str, RunRecord | None], ...]:
@@ -15,7 +15,10 @@ def find_unfinished(house: House) -> tuple[tuple[str, RunRecord | None], ...]:
         if path.stat().st_size == 0:
             continue
         try:
-            record = read_record(path)
+            lines = read_journal(path)
+            if not lines:
+                continue  # killed in the middle of its first line: nothing was begun
+            record = fold_entries(tuple(line.entry for line in lines))
         except JournalDamaged:
             found.append((path.stem, None))
             continue

@@ -25,7 +25,7 @@ def boot_guest(context: RunContext) -> None:
     """
     domain = context.plan.domain
     path = _write_configuration(context)
-    context.journal.write(e.Booting())
+    context.journal.write(e.Booting(boot_id=context.host.boot_id()))
     result = context.toolstack.create(
         Path(path), run_id=context.run_id, own_unit=context.restore_unit
     )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
-from xenbackup.errors import DomainChanged, Interrupted
+from xenbackup.errors import AwayTooLong, DomainChanged, Interrupted
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Domain, DomainStatus
 from xenbackup.model.plan import DomainPlan
@@ -125,6 +125,24 @@ class RunContext:
         if away <= bound:
             return ""
         return f"{self.plan.domain.name} has been away for {away:.0f}s, max_away is {bound:.0f}s"
+
+    def check_away(self) -> None:
+        """Asked before each act that would keep the guest away. Raises: AwayTooLong."""
+        reason = self.explain_overdue_absence()
+        if reason:
+            raise AwayTooLong(
+                f"{reason}: the run gives up and brings it back.",
+                hint="raise `max_away`, or choose a preset that takes the guest away for less",
+            )
+
+    def warn_long_absence(self) -> None:
+        """The guest is back, all is done that kept it away, and it took too long all the same."""
+        bound = self.plan.max_away_seconds
+        if self.away_seconds > bound:
+            self.warn(
+                f"{self.plan.domain.name} was away for {self.away_seconds:.0f}s, max_away is "
+                f"{bound:.0f}s: nothing was left to give up but its return."
+            )
 
     def warn(self, message: str) -> None:
         """Write a warning where it lasts, and tell whoever watches."""

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from xenbackup.dom0 import health, monitor, xenstore
+from xenbackup.dom0.acts import SAVE_LEAST_SECONDS
 from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
-from xenbackup.errors import DomainUnhealthy, RestoreFailed, SaveFailed
+from xenbackup.errors import CommandFailed, DomainUnhealthy, RestoreFailed, SaveFailed
 from xenbackup.model import entries as e
 from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import DomainStatus, HealthFinding
@@ -86,9 +87,13 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
         run_id=context.run_id,
         stderr_path=image.with_suffix(".stderr"),
         on_progress=report_frames(context, "saving memory"),
+        timeout_seconds=max(context.plan.max_away_seconds, SAVE_LEAST_SECONDS),
     )
     if not result.succeeded:
-        raise SaveFailed(f"The memory of {domain.name} was not saved{explain(result)}.")
+        raise SaveFailed(
+            f"The memory of {domain.name} was not saved{explain(result)}.",
+            hint=_explain_deadline(context) if result.timed_out else "",
+        )
     context.journal.write(e.Saved())
     found = verify_image(context)
     context.journal.write(
@@ -101,6 +106,13 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
                 f"{domain.name} should be paused after `save -p`, its state is "
                 f"{after.state.letters}: disks and memory may be of different instants."
             )
+
+
+def _explain_deadline(context: RunContext) -> str:
+    return (
+        f"a save may take as long as `max_away` ({context.plan.max_away_seconds:.0f}s), and "
+        f"{SAVE_LEAST_SECONDS:.0f}s at least: raise it, or look at the guest and at the spool"
+    )
 
 
 def wait_for_daemon(context: RunContext) -> None:
@@ -146,13 +158,18 @@ def verify_image(context: RunContext) -> MemoryImage:
 def destroy_saved_guest(context: RunContext) -> None:
     """Destroy the domain whose verified image we hold, and wait until its UUID has vanished.
 
-    Raises: SaveFailed when no verified image exists, DomainUnhealthy when it does not die.
+    Raises: SaveFailed when no verified image exists, or the guest runs again and so does not fit
+    it; DomainUnhealthy when it does not die.
     """
     if not context.record.image_verified:
         raise SaveFailed(
             f"{context.plan.domain.name} is not destroyed: its memory image is not verified."
         )
     domain = context.find_own_status()
+    if domain.state.alive:
+        raise SaveFailed(
+            f"{context.plan.domain.name} is not destroyed: somebody let it run since it was saved."
+        )
     context.journal.write(e.Destroying())
     result = context.toolstack.destroy(domain.domid, run_id=context.run_id)
     wait_until_gone(context, result)
@@ -164,7 +181,8 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
     """Wait for the run's UUID to vanish from the hypervisor. Raises: DomainUnhealthy.
 
     A destroy of ours that was killed half-way leaves the domain dying for good: it is asked for
-    again now and then. One that others destroy is only waited for.
+    again now and then. One that others destroy is only waited for, and one that runs is not ours
+    to destroy: somebody let it go on, or started it anew with the UUID of its configuration.
     """
     ours = context.record.destroy_begun or context.record.restore_begun
     deadline = context.host.monotonic_seconds() + DEATH_DEADLINE_SECONDS
@@ -175,6 +193,11 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
                 f"{context.plan.domain.name} (domain {domain.domid}, {domain.state.letters}) does "
                 f"not vanish after its destroy{explain(result) if result else ''}.",
                 hint="a device of it may be held open: look at `xl list` and `lsof`",
+            )
+        if ours and domain.state.alive:
+            raise DomainUnhealthy(
+                f"{context.plan.domain.name} (domain {domain.domid}) runs, though it was to be "
+                f"destroyed{explain(result) if result else ''}: somebody let it run.",
             )
         if ours and context.host.monotonic_seconds() > ask_again:
             result = context.toolstack.destroy(domain.domid, run_id=context.run_id)
@@ -213,7 +236,13 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
     for attempt in range(RESTORE_ATTEMPTS):
         if attempt:
             context.host.sleep(2.0**attempt)
-        context.journal.write(e.Restoring(path=start.memory_image_path, unit=context.restore_unit))
+        context.journal.write(
+            e.Restoring(
+                path=start.memory_image_path,
+                unit=context.restore_unit,
+                boot_id=context.host.boot_id(),
+            )
+        )
         result = context.toolstack.restore_paused(
             Path(start.memory_image_path),
             run_id=context.run_id,
@@ -254,10 +283,16 @@ def _destroy_half_built(context: RunContext, domain: DomainStatus) -> None:
 def let_guest_run(context: RunContext, domid: int) -> None:
     """Mark `resuming` durably, unpause, wake the monitor, see the guest healthy, mark `returned`.
 
-    Raises: DomainUnhealthy with every finding when it is not as healthy as its baseline.
+    Raises: CommandFailed when the toolstack refuses and the guest stays paused; DomainUnhealthy
+    with every finding when it is not as healthy as its baseline.
     """
     context.journal.write(e.Resuming())
     result = context.toolstack.unpause(domid, run_id=context.run_id)
+    if not result.succeeded:
+        found = context.toolstack.find_status(context.plan.domain.uuid)
+        if found is not None and found.domid == domid and found.state.paused:
+            name = context.plan.domain.name
+            raise CommandFailed(f"{name} could not be unpaused{explain(result)}.")
     confirm_return(context, domid, result)
 
 

@@ -7,19 +7,19 @@ again. Every act may run twice, and may itself be killed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePath
 
-from xenbackup.dom0 import device_mapper, monitor, xenstore
+from xenbackup.dom0 import monitor, xenstore
 from xenbackup.dom0.memory_image import inspect_memory_image
-from xenbackup.errors import RestoreFailed, XenbackupError
+from xenbackup.errors import CommandFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.command import Process
-from xenbackup.model.plan import VolumeKind
 from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
-from xenbackup.pipeline import booting, guest
+from xenbackup.pipeline import booting, devices, guest
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps.snapshot import remove_all_snapshots
-from xenbackup.planning.rescue import decide_rescue
+from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
 DECISIONS_LIMIT = 40
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -49,8 +49,13 @@ def settle_guest(context: RunContext) -> bool:
     guest.wait_for_daemon(context)
     attempts: list[RescueAction] = []
     failures = 0
+    unpause_fails = False
     for _ in range(DECISIONS_LIMIT):
-        decision = decide_rescue(context.record, observe_world(context, tuple(attempts)))
+        world = observe_world(context, tuple(attempts))
+        world = replace(world, unpause_fails=unpause_fails)
+        if runs_with_stale_image(context.record, world):
+            context.journal.write(e.ImageStale())
+        decision = decide_rescue(context.record, world)
         if decision.action is RescueAction.NOTHING:
             return True
         if decision.action is RescueAction.HANDS_OFF:
@@ -66,6 +71,8 @@ def settle_guest(context: RunContext) -> bool:
         try:
             perform(context, decision)
         except XenbackupError as error:
+            if decision.action is RescueAction.UNPAUSE:
+                unpause_fails = isinstance(error, CommandFailed)
             context.journal.write(e.Failed(message=error.message, hint=error.hint))
             context.host.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
             failures += 1
@@ -92,7 +99,7 @@ def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> Wo
         domain=domain,
         namesake=namesake,
         connections=xenstore.read_connections(context.host, domain.domid) if domain else (),
-        suspended_devices=_find_suspended(context),
+        suspended_devices=devices.find_suspended(context),
         suspend_requested=bool(
             domain and xenstore.read_shutdown_request(context.host, domain.domid) == "suspend"
         ),
@@ -101,17 +108,15 @@ def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> Wo
             process for process in held if (process.pid, process.start_ticks) in living
         ),
         survivors=_find_survivors(context),
-        held_by_xendomains=context.host.place(
-            f"{XENDOMAINS_SAVE_FOLDER}/{plan.domain.name}"
-        ).exists(),
+        held_by_xendomains=_is_held_by_xendomains(context),
         attempts=attempts,
     )
 
 
-def _find_suspended(context: RunContext) -> tuple[str, ...]:
-    """Suspended device-mapper devices that the domain's disks stand on."""
-    paths = [disk.path for disk in context.plan.disks]
-    return device_mapper.find_suspended_under(context.host, paths)
+def _is_held_by_xendomains(context: RunContext) -> bool:
+    """A whole image of the guest lies where the service looks; a cut-off one restores nothing."""
+    path = context.host.place(f"{XENDOMAINS_SAVE_FOLDER}/{context.plan.domain.name}")
+    return path.exists() and inspect_memory_image(path).complete
 
 
 def _find_survivors(context: RunContext) -> tuple[Process, ...]:
@@ -145,7 +150,7 @@ def _judge_image(context: RunContext) -> ImageState:
 def perform(context: RunContext, decision: Decision) -> None:
     """Do one act of the table. Raises: XenbackupError of the act."""
     {
-        RescueAction.RESUME_DEVICES: _resume_devices,
+        RescueAction.RESUME_DEVICES: devices.resume_devices,
         RescueAction.END_SURVIVORS: _end_survivors,
         RescueAction.CLEAR_SUSPEND_REQUEST: _clear_suspend_request,
         RescueAction.WAKE_MONITORS: guest.wake_monitors,
@@ -159,17 +164,6 @@ def perform(context: RunContext, decision: Decision) -> None:
         RescueAction.BOOT: booting.boot_guest,
         RescueAction.CONFIRM_RETURN: _confirm_return,
     }[decision.action](context)
-
-
-def _resume_devices(context: RunContext) -> None:
-    """`lvchange --refresh` heals a device that a killed lvcreate left suspended."""
-    for disk in context.plan.disks:
-        if disk.kind is VolumeKind.LOGICAL_VOLUME:
-            volume = context.lvm.find_by_uuid(disk.lv_uuid)
-            if volume is not None:
-                context.lvm.refresh_volume(volume, context.run_id)
-    for name in _find_suspended(context):
-        device_mapper.resume_device(context.host, name, run_id=context.run_id)
 
 
 def _end_survivors(context: RunContext) -> None:
@@ -244,7 +238,9 @@ def _save_and_restore(context: RunContext) -> None:
 def _destroy_half_built(context: RunContext) -> None:
     """A restore that never finished: its domain may lack its disks and must not run."""
     domain = context.toolstack.find_domain(context.plan.domain.uuid)
-    if domain is not None and domain.domid != context.plan.domain.domid:
+    start = context.record.start
+    same_boot = context.host.boot_id() == start.boot_id
+    if domain is not None and not (same_boot and domain.domid == start.plan.domain.domid):
         context.toolstack.destroy(domain.domid, run_id=context.run_id)
         guest.wait_until_gone(context)
 

@@ -83,6 +83,7 @@ def plan_disk(
         kind=VolumeKind.IMAGE_FILE if backing.regular_file else VolumeKind.BLOCK_DEVICE,
         size_bytes=backing.size_bytes,
         snapshot=SnapshotKind.REFLINK if snapshots else SnapshotKind.NONE,
+        grows=backing.regular_file and backing.format not in ("raw", "empty"),
     )
 
 

@@ -67,12 +67,14 @@ def _decide_same_boot(record: RunRecord, world: World) -> Decision:
 
 def _decide_original(record: RunRecord, world: World, domain: Domain) -> Decision:
     """The domain of the run's start is still there, with its domid."""
-    if record.destroy_begun:
-        if world.image is ImageState.COMPLETE:
+    if record.destroy_begun and not _runs_whole(record, world, domain):
+        if world.image is ImageState.COMPLETE and not record.resuming:
             return _decide(
                 A.DESTROY_SAVED, "its memory image is complete and its destroy was begun"
             )
-        return _decide(A.SAVE_AND_RESTORE, "its destroy was begun and its image is not complete")
+        return _decide(
+            A.SAVE_AND_RESTORE, "its destroy was begun and no image of it can be trusted"
+        )
     if domain.state.suspended:
         return _decide_suspended(record, world)
     if domain.state.shutdown:
@@ -85,10 +87,16 @@ def _decide_original(record: RunRecord, world: World, domain: Domain) -> Decisio
     if domain.state.paused:
         if record.start.baseline is not None and record.start.baseline.paused_by_administrator:
             return _decide(A.HANDS_OFF, "an administrator had paused it before the run")
-        if world.attempts.count(A.UNPAUSE) >= 3:
-            return _decide(A.HANDS_OFF, STAYS_PAUSED)
-        return _decide(A.UNPAUSE, "this run paused it")
+        return _decide_paused(world, "this run paused it")
     return _decide_confirmed(record, world)
+
+
+def _decide_paused(world: World, reason: str) -> Decision:
+    if world.attempts.count(A.UNPAUSE) < 3:
+        return _decide(A.UNPAUSE, reason)
+    if world.unpause_fails:
+        return _decide(A.GIVE_UP, "it is paused, and three unpauses failed")
+    return _decide(A.HANDS_OFF, STAYS_PAUSED)
 
 
 def _decide_suspended(record: RunRecord, world: World) -> Decision:
@@ -114,9 +122,7 @@ def _decide_rebuilt(record: RunRecord, world: World, domain: Domain) -> Decision
     if domain.domid != record.restored_domid:
         return _decide(A.HANDS_OFF, "it was rebooted or re-created after our restore")
     if domain.state.paused:
-        if world.attempts.count(A.UNPAUSE) >= 3:
-            return _decide(A.HANDS_OFF, STAYS_PAUSED)
-        return _decide(A.UNPAUSE, "this run rebuilt it, paused")
+        return _decide_paused(world, "this run rebuilt it, paused")
     return _decide_confirmed(record, world)
 
 
@@ -159,6 +165,8 @@ def _decide_after_reboot(record: RunRecord, world: World) -> Decision:
     """The host rebooted since the run began: every domain of that boot is gone."""
     if record.hands_off or record.returned or not record.guest_touched:
         return _decide(A.NOTHING, "the host rebooted, and the guest was not in our hands")
+    if record.rebuilding_boot_id == world.boot_id:
+        return _decide_rebuilt_since(record, world)
     if world.domain is not None or world.namesake is not None:
         return _decide(A.HANDS_OFF, "the host rebooted and the domain has been started since")
     if world.held_by_xendomains:
@@ -172,10 +180,41 @@ def _decide_after_reboot(record: RunRecord, world: World) -> Decision:
     return _decide_boot(world, "the host rebooted while it was away and its image is stale")
 
 
+def _decide_rebuilt_since(record: RunRecord, world: World) -> Decision:
+    """After the reboot a recovery had begun to bring the guest back, and was cut off itself."""
+    if world.domain is None:
+        return _decide_absent(record, world)
+    if world.domain.state.dying:
+        return _decide(A.WAIT_FOR_DEATH, "the domain is dying")
+    if record.boot_begun:
+        return _decide_booted(record, world, world.domain)
+    return _decide_rebuilt(record, world, world.domain)
+
+
 def _decide_boot(world: World, reason: str) -> Decision:
     if world.attempts.count(A.BOOT) >= 3:
         return _decide(A.GIVE_UP, "booting it afresh failed three times: it is down")
     return _decide(A.BOOT, reason)
+
+
+def runs_with_stale_image(record: RunRecord, world: World) -> bool:
+    """Is our domain seen running, whoever let it, while its image still counts as one to restore?
+
+    This must be in the journal before anything else: after a power cut nothing would tell.
+    """
+    domain = world.domain
+    if domain is None or record.resuming or not record.save_begun or record.guest_settled:
+        return False
+    if record.start.boot_id == world.boot_id:
+        ours = domain.domid in (record.start.plan.domain.domid, record.restored_domid)
+    else:
+        ours = record.rebuilding_boot_id == world.boot_id
+    return ours and domain.state.alive
+
+
+def _runs_whole(record: RunRecord, world: World, domain: Domain) -> bool:
+    """It runs with its disks: somebody let it go on before our destroy could end it."""
+    return domain.state.alive and _devices_connected(record, world.connections)
 
 
 def _runs(domain: Domain | None) -> bool:

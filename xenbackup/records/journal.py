@@ -221,7 +221,9 @@ def _(entry: e.Destroyed, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Restoring, record: RunRecord) -> RunRecord:
-    return _replace(record, restore_begun=True, restored_domid=None)
+    return _replace(
+        record, restore_begun=True, restored_domid=None, rebuilding_boot_id=entry.boot_id
+    )
 
 
 @_apply.register
@@ -231,11 +233,16 @@ def _(entry: e.Restored, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Booting, record: RunRecord) -> RunRecord:
-    return _replace(record, boot_begun=True)
+    return _replace(record, boot_begun=True, resuming=True, rebuilding_boot_id=entry.boot_id)
 
 
 @_apply.register
 def _(entry: e.Resuming, record: RunRecord) -> RunRecord:
+    return _replace(record, resuming=True)
+
+
+@_apply.register
+def _(entry: e.ImageStale, record: RunRecord) -> RunRecord:
     return _replace(record, resuming=True)
 
 
@@ -263,10 +270,28 @@ def _(entry: e.Snapshotted, record: RunRecord) -> RunRecord:
     return _replace(
         record,
         snapshots=tuple(
-            _replace(known, lv_uuid=entry.lv_uuid) if known.name == entry.name else known
+            _replace(known, lv_uuid=entry.lv_uuid, size_bytes=entry.size_bytes)
+            if known.name == entry.name
+            else known
             for known in record.snapshots
         ),
     )
+
+
+@_apply.register
+def _(entry: e.SnapshotExtended, record: RunRecord) -> RunRecord:
+    return _replace(
+        record,
+        snapshots=tuple(
+            _replace(known, size_bytes=entry.size_bytes) if known.name == entry.name else known
+            for known in record.snapshots
+        ),
+    )
+
+
+@_apply.register
+def _(entry: e.SnapshotTooSmall, record: RunRecord) -> RunRecord:
+    return _replace(record, too_small=(*record.too_small, entry.vdev))
 
 
 @_apply.register

@@ -121,13 +121,37 @@ def test_file_of_a_guest_that_cannot_be_read_is_told(shell: Shell) -> None:
     assert "guest-files" == list_codes(shell)["guest-file-broken"]
 
 
-def test_run_that_was_cut_off_is_told_until_recovery_was_there(shell: Shell) -> None:
+def test_what_a_run_owes_is_told_until_recovery_was_there(shell: Shell) -> None:
     shell.host.set_fault(Fault(tool="lvremove", kind=FaultKind.FAIL, exit_code=5, stderr="No."))
     shell("run", "nightly", "--domain", "web")
     shell.host.clear_faults()
-    assert {"run-unfinished": "runs"} == list_codes(shell)
+    assert {"debt-owed": "runs"} == list_codes(shell)
+    listed = " ".join(shell("runs").out.split())
+    assert re.search(r"Owed: \S+ owes: .*No\.", listed)
+    (run,) = [run for run in read_runs(shell) if run["owes"]]
+    assert "unfinished" == run["outcome"]
     assert 0 == shell("recover").exit_code
     assert {} == list_codes(shell)
+    assert "Owed:" not in shell("runs").out
+    assert [] == [run for run in read_runs(shell) if run["owes"]]
+
+
+def test_next_run_settles_what_the_last_one_owed(shell: Shell) -> None:
+    """A night later nothing holds the snapshot any more: the guest is backed up, not refused."""
+    shell.host.set_fault(Fault(tool="lvremove", kind=FaultKind.FAIL, exit_code=5, stderr="No."))
+    shell("run", "nightly", "--domain", "web")
+    assert 11 == shell("run", "nightly", "--domain", "web").exit_code
+    shell.host.clear_faults()
+    called = shell("run", "nightly", "--domain", "web")
+    assert 0 == called.exit_code
+    assert re.search(r"Note: what run \S+ of web owed is removed\.", " ".join(called.err.split()))
+    assert {} == list_codes(shell)
+
+
+def read_runs(shell: Shell) -> list[dict[str, object]]:
+    runs = shell("runs", "--json").json["runs"]
+    assert isinstance(runs, list)
+    return runs
 
 
 def test_host_that_cannot_be_read_is_a_finding_and_not_an_end(shell: Shell) -> None:

@@ -180,6 +180,7 @@ def test_runs_lists_what_was_run(shell: Shell) -> None:
         "bytes_read",
         "bytes_written",
         "error",
+        "owes",
     ] == list(shape["runs"][0])
 
 

@@ -145,9 +145,11 @@ class _Story:
         say = self._teller
         say.chapter("A backup that fails")
         say.tell(
-            f"{BUSY_GUEST} begins to write a lot, and a job gives its snapshots 4 MiB of room. "
-            "They fill up while they are read, and a snapshot that was full is worthless. The "
-            "run must fail, and leave nothing behind but the older points."
+            f"{BUSY_GUEST} begins to write a great deal, and a job gives its snapshots 4 MiB of "
+            "room. They are watched while they are read, and would be extended in time; but these "
+            "are full before anybody can look, and a snapshot that was full is worthless. The run "
+            "is undone and tried once more, with twice the room: too little again. It must fail, "
+            "and leave nothing behind but the older points."
         )
         before = list_points(self._house).points
         path = job_path(say.directory, OVERFLOW_JOB)
@@ -159,8 +161,10 @@ class _Story:
             self._set_writing(BUSY_GUEST, *calm)
             path.unlink()
         say.check("the run fails and says why", code == ExitCode.FAILED)
-        say.tell("What it did, and how it took it back, as its journal has it:")
-        say.xenbackup("show", list_history(self._house, 1)[-1].run)
+        tried = [run for run in list_history(self._house, 2) if run.job == OVERFLOW_JOB]
+        say.check("it was tried twice", len(tried) == 2)
+        say.tell("What the second did, and how it took it back, as its journal has it:")
+        say.xenbackup("show", tried[-1].run)
         listing = list_points(self._house)
         say.check(
             "no point was added, and nothing of a half-made one is left",

@@ -260,8 +260,10 @@ def place_below(directory: Path, path: str) -> Path:
     """An absolute path of the host below its directory; one that is there already stays."""
     if path in REAL_PATHS:
         return Path(path)
-    whole = Path(path)
-    return whole if whole.is_relative_to(directory) else directory / path.lstrip("/")
+    top = str(directory)
+    if path == top or path.startswith(f"{top}/"):
+        return Path(path)
+    return directory / path.lstrip("/")
 
 
 def _connect_frontends(domain: Domain) -> None:

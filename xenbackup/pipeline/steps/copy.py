@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from xenbackup.dom0.guest_configuration import find_configurations
 from xenbackup.dom0.host import Host
-from xenbackup.errors import CopyFailed, SnapshotFailed, SnapshotOverflowed
+from xenbackup.errors import CopyFailed, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Domain
 from xenbackup.model.job import Consistency
@@ -18,7 +18,13 @@ from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps.clone import check_clone
-from xenbackup.pipeline.steps.snapshot import find_planned_volume, find_snapshot
+from xenbackup.pipeline.steps.snapshot import (
+    check_guest_stands_still,
+    find_planned_volume,
+    find_snapshot,
+    is_full,
+)
+from xenbackup.pipeline.steps.watching import SnapshotWatch, report_overflow
 from xenbackup.storage.destination import StagedPoint
 from xenbackup.storage.volume import ClippedDevice
 from xenbackup.system.block_device import BlockDevice
@@ -27,8 +33,9 @@ from xenbackup.system.block_device import BlockDevice
 def copy(context: RunContext, step: PlannedStep) -> None:
     """Copy every disk, the memory image and the configurations; check; publish the point.
 
-    A snapshot's validity is read after the last read of its disk, and of all once more at the
-    end: what was read through an overflowed snapshot is worthless, however well it copied.
+    A snapshot's validity is read after the last read of its disk: what was read through an
+    overflowed snapshot is worthless, however well it copied. One that fills up later harms nothing.
+    Meanwhile all of them are watched (`watching.py`).
 
     Raises: CopyFailed, SnapshotOverflowed, SnapshotFailed, DestinationFailed, DestinationMissing.
     """
@@ -37,24 +44,32 @@ def copy(context: RunContext, step: PlannedStep) -> None:
     context.journal.write(e.Staging(destination=context.destination.name, point=start.run))
     identity = start.plan.domain.configured_uuid or start.plan.domain.name
     staged = context.destination.stage_point(start.plan.domain.name, identity, start.run)
-    disks = tuple(_copy_disk(context, staged, disk) for disk in start.plan.disks)
-    memory = _copy_memory(context, staged)
+    watch = SnapshotWatch(context)
+    disks = tuple(_copy_disk(context, staged, disk, watch) for disk in start.plan.disks)
+    memory = _copy_memory(context, staged, watch)
     staged.write_domain(compose_domain_document(context))
     if own_file := read_own_configuration(context.host, start.plan.domain):
         staged.write_configuration(own_file)
     volumes = context.lvm.list_volumes()
     for disk in start.plan.disks:
-        _check_source(context, disk, volumes)
+        _check_source(context, disk, volumes, read=True)
+    if any(_find_made(context, disk) is None for disk in start.plan.disks):
+        check_guest_stands_still(context, when="after its disks were read")
     staged.publish(compose_manifest(context, disks, memory, identity))
     context.journal.write(e.Published(point=start.run))
 
 
-def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> StoredDisk:
+def _copy_disk(
+    context: RunContext, staged: StagedPoint, disk: PlannedDisk, watch: SnapshotWatch
+) -> StoredDisk:
     volumes = context.lvm.list_volumes()
     path = _check_source(context, disk, volumes)
+    watch.begin_disk(disk, volumes)
+    watch.raise_failure()
     device = _open_source(context, disk, path)
     try:
-        if device.size_bytes != disk.size_bytes:
+        size_bytes = device.size_bytes if disk.grows else disk.size_bytes
+        if device.size_bytes != size_bytes:
             raise CopyFailed(
                 f"{path} has {device.size_bytes} bytes, {disk.size_bytes} were planned for "
                 f"{disk.vdev}."
@@ -62,18 +77,20 @@ def _copy_disk(context: RunContext, staged: StagedPoint, disk: PlannedDisk) -> S
         copied = staged.add_disk(
             disk.vdev,
             device,
-            size_bytes=disk.size_bytes,
+            size_bytes=size_bytes,
             source_name=disk.path,
-            on_progress=_report(context, disk.vdev),
-            cancelled=_explain_stop(context),
+            on_progress=watch.report,
+            cancelled=watch.explain_stop,
             limit=context.limit,
         )
     except CopyFailed as error:
+        watch.raise_failure(error)
         _check_source(context, disk, context.lvm.list_volumes(), cause=error)
         raise
     finally:
         device.close()
     _check_source(context, disk, context.lvm.list_volumes())
+    watch.finish_disk(disk)
     context.journal.write(
         e.DiskCopied(
             vdev=disk.vdev,
@@ -105,15 +122,21 @@ def _describe_backing(disk: PlannedDisk, volumes: tuple[LogicalVolume, ...]) -> 
     )
 
 
-def _copy_memory(context: RunContext, staged: StagedPoint) -> StoredMemory | None:
+def _copy_memory(
+    context: RunContext, staged: StagedPoint, watch: SnapshotWatch
+) -> StoredMemory | None:
     if context.plan.consistency is not Consistency.MEMORY or not context.destination.holds_memory:
         return None
-    stored = staged.add_memory(
-        context.memory_image,
-        on_progress=_report(context, "memory image"),
-        cancelled=_explain_stop(context),
-        limit=context.limit,
-    )
+    try:
+        stored = staged.add_memory(
+            context.memory_image,
+            on_progress=_report(context, "memory image"),
+            cancelled=watch.explain_stop,
+            limit=context.limit,
+        )
+    except CopyFailed as error:
+        watch.raise_failure(error)
+        raise
     context.journal.write(e.MemoryCopied(bytes_read=stored.size_bytes, digest=stored.digest))
     return stored
 
@@ -124,8 +147,11 @@ def _check_source(
     volumes: tuple[LogicalVolume, ...],
     *,
     cause: CopyFailed | None = None,
+    read: bool = False,
 ) -> str:
     """The path to read a disk from, seen to be what it must be just now.
+
+    Of a disk that was `read` and checked the snapshot may be full by now.
 
     Raises: SnapshotOverflowed when its snapshot is full, SnapshotFailed when it is not ours any
     more or the origin was replaced or resized.
@@ -137,22 +163,13 @@ def _check_source(
         return disk.path
     if not made.group:
         return check_clone(context, disk, made)
-    label = f"{made.group}/{made.name}"
     found = find_snapshot(volumes, made.group, made.name)
     if found is None or found.uuid != made.lv_uuid:
-        raise SnapshotFailed(f"Snapshot {label} of {disk.vdev} is gone.") from cause
-    if _is_full(found):
-        raise SnapshotOverflowed(
-            f"Snapshot {label} of {disk.vdev} filled up ({found.size_bytes} bytes) before its last "
-            "read: the copy is worthless and was discarded.",
-            hint='give the snapshot more room: steps with {step = "snapshot", size = "20%"}',
-        ) from cause
+        raise SnapshotFailed(f"Snapshot {made.label} of {disk.vdev} is gone.") from cause
+    if is_full(found) and not read:
+        raise report_overflow(context, disk, made, found) from cause
     find_planned_volume(volumes, disk)
     return found.path
-
-
-def _is_full(snapshot: LogicalVolume) -> bool:
-    return snapshot.invalid or snapshot.attributes[4:5] in ("I", "S")
 
 
 def _find_made(context: RunContext, disk: PlannedDisk) -> SnapshotRecord | None:
@@ -166,15 +183,6 @@ def _report(context: RunContext, what: str) -> Callable[[int, int], None]:
         context.watcher.amount_done(context.run_id, what, done, total)
 
     return report
-
-
-def _explain_stop(context: RunContext) -> Callable[[], str]:
-    """A person's wish to stop, or a guest that has been away for longer than its job allows."""
-
-    def explain() -> str:
-        return context.cancelled() or context.explain_overdue_absence()
-
-    return explain
 
 
 def read_own_configuration(host: Host, domain: Domain) -> str:

@@ -15,11 +15,12 @@ def save(context: RunContext, step: PlannedStep) -> None:
     image proved whole, and only then destroyed by us. The manual's own `xm save` (and xl up to
     4.3) destroys by itself; the plan warns of that window.
 
-    Raises: DomainChanged, SaveFailed, DomainUnhealthy.
+    Raises: DomainChanged, SaveFailed, DomainUnhealthy, AwayTooLong.
     """
     stays = context.toolstack.can_save_paused()
     guest.save_memory(context, stays=stays)
     if stays:
+        context.check_away()
         guest.destroy_saved_guest(context)
     else:
         guest.wait_until_gone(context)
@@ -35,3 +36,4 @@ def save_paused(context: RunContext, step: PlannedStep) -> None:
 def restore(context: RunContext, step: PlannedStep) -> None:
     """Bring a saved guest back, exactly where it was."""
     guest.restore_guest(context)
+    context.warn_long_absence()

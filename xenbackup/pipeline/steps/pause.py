@@ -29,3 +29,4 @@ def unpause(context: RunContext, step: PlannedStep) -> None:
     domain = context.find_own_status()
     if context.record.pause_begun or context.record.save_begun:
         guest.let_guest_run(context, domain.domid)
+        context.warn_long_absence()

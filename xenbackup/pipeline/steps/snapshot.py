@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from xenbackup.errors import CommandFailed, DomainChanged, NotOurs, SnapshotFailed
+from xenbackup.errors import (
+    CommandFailed,
+    DomainChanged,
+    NotOurs,
+    SnapshotFailed,
+    UnexpectedOutput,
+    XenbackupError,
+)
 from xenbackup.model import entries as e
 from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Consistency, SnapshotSize
 from xenbackup.model.plan import PlannedDisk, PlannedStep, SnapshotKind, VolumeKind
 from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.devices import find_suspended, resume_devices
 from xenbackup.pipeline.steps.clone import make_clone, remove_clone
 
 REMOVAL_ATTEMPTS = 5
@@ -22,34 +30,45 @@ def name_snapshot(run_id: str, vdev: str) -> str:
 def snapshot(context: RunContext, step: PlannedStep) -> None:
     """Snapshot every planned disk while the guest stands still, and see that it did.
 
-    Raises: SnapshotFailed, DomainChanged.
+    Raises: SnapshotFailed, DomainChanged, AwayTooLong.
     """
     _check_disks_as_planned(context)
-    _check_guest_stands_still(context, when="before")
+    check_guest_stands_still(context, when="before its snapshots")
     size = step.snapshot_size or DEFAULT_SNAPSHOT_SIZE
     volumes = context.lvm.list_volumes()
     for disk in context.plan.disks:
+        context.check_away()
         if disk.snapshot is SnapshotKind.REFLINK:
             make_clone(context, disk)
         else:
             _snapshot_disk(context, disk, size, volumes)
-    _check_guest_stands_still(context, when="after")
+    check_guest_stands_still(context, when="after its snapshots")
 
 
-def _check_guest_stands_still(context: RunContext, *, when: str) -> None:
+def check_guest_stands_still(context: RunContext, *, when: str) -> None:
     """Disks are of one instant only if the guest was still from the first snapshot to the last.
+
+    A guest that should be away may have been started anew, with a new UUID where its configuration
+    has none, or under another name: its disks tell.
 
     Raises: SnapshotFailed when it runs, DomainChanged when it is not the domain of the start.
     """
-    name = context.plan.domain.name
+    planned = context.plan.domain
+    name = planned.name
     if context.plan.consistency is Consistency.OFFLINE or context.record.destroyed:
-        if context.toolstack.find_status(context.plan.domain.uuid) is not None:
-            raise SnapshotFailed(f"{name} runs {when} its snapshots, but should be shut off.")
+        targets = {disk.target for disk in planned.disks if disk.target}
+        for found in context.toolstack.list_domains():
+            shares = targets & {disk.target for disk in found.disks}
+            if found.exists and (found.uuid == planned.uuid or found.name == name or shares):
+                raise SnapshotFailed(
+                    f"{name} should be away {when}, but domain {found.domid} ({found.name}) is "
+                    "there: somebody started it, and its disks move."
+                )
         return
     domain = context.find_own_status()
     if not domain.state.paused:
         raise SnapshotFailed(
-            f"{name} is not paused {when} its snapshots ({domain.state.letters}): "
+            f"{name} is not paused {when} ({domain.state.letters}): "
             "its disks would be of different instants."
         )
 
@@ -147,6 +166,11 @@ def find_snapshot(
     return next((lv for lv in volumes if lv.group == group and lv.name == name), None)
 
 
+def is_full(snapshot: LogicalVolume) -> bool:
+    """Overflowed: what was read through it since it was seen valid is worthless."""
+    return snapshot.invalid or snapshot.attributes[4:5] in ("I", "S")
+
+
 def is_real_snapshot(made: LogicalVolume, origin: LogicalVolume, run_id: str) -> bool:
     """By attributes, origin, tags and validity together: a killed lvcreate leaves plain volumes."""
     return (
@@ -187,16 +211,28 @@ def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
                 found = find_snapshot(context.lvm.list_volumes(), made.group, made.name)
                 if found is not None:
                     _remove_found(context, made, found)
-        except (NotOurs, CommandFailed, SnapshotFailed) as error:
+        except (NotOurs, CommandFailed, SnapshotFailed, UnexpectedOutput) as error:
             reason = error.message
+            _free_devices(context)
             continue
         context.journal.write(e.SnapshotRemoved(group=made.group, name=made.name))
         return True
-    label = f"{made.group}/{made.name}" if made.group else made.name
-    message = reason or f"Snapshot {label} could not be removed."
+    message = reason or f"Snapshot {made.label} could not be removed."
     context.journal.write(e.DebtIncurred(message=message))
     context.warn(f"{message} It is owed: `xenbackup recover` tries again.")
     return False
+
+
+def _free_devices(context: RunContext) -> None:
+    """An lvremove that failed may have died while it held the guest's disk suspended: that first.
+
+    Nothing here may keep the snapshot from being owed.
+    """
+    try:
+        if find_suspended(context):
+            resume_devices(context)
+    except XenbackupError as error:
+        context.warn(f"Whether a device is suspended could not be seen to: {error.message}")
 
 
 def _remove_found(context: RunContext, made: SnapshotRecord, found: LogicalVolume) -> None:

@@ -158,6 +158,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         _ERROR,
         {
             "run-unfinished": "A run of a guest has not ended, or was cut off.",
+            "debt-owed": "Something of a run could not be removed yet.",
         },
     ),
     (

@@ -8,14 +8,11 @@ from xenbackup.model.inventory import Inventory
 from xenbackup.model.plan import DomainPlan, SnapshotKind
 from xenbackup.model.problem import Problem
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
+from xenbackup.planning.forecast import POOL_FULL_PERCENT, compute_reserve_bytes
 from xenbackup.planning.validation.codes import make_problem
 from xenbackup.planning.validation.scene import Scene, add_largest, list_snapshot_groups, show_mib
 
-POOL_FULL_PERCENT = 95.0
 POOL_FILLING_PERCENT = 80.0
-# What a group should keep beside the snapshots, so that one of them can still be extended.
-RESERVE_PERCENT = 1
-RESERVE_EXTENTS = 4
 
 _SNAPSHOT_MODULES = {
     SnapshotKind.THICK: "dm_snapshot",
@@ -54,9 +51,7 @@ def _check_reserve(group: VolumeGroup, sizes: list[int], parallel_runs: int) -> 
     """Those that fit alone, but with nothing to spare, or not together."""
     fitting = [size for size in sizes if size <= group.free_bytes]
     needed_bytes = add_largest(fitting, parallel_runs)
-    reserve_bytes = max(
-        RESERVE_EXTENTS * group.extent_size_bytes, group.size_bytes * RESERVE_PERCENT // 100
-    )
+    reserve_bytes = compute_reserve_bytes(group)
     if not fitting or needed_bytes + reserve_bytes <= group.free_bytes:
         return
     at_once = min(len(fitting), max(parallel_runs, 1))

@@ -1,0 +1,290 @@
+"""What must hold on the host when nothing is unfinished any more, whatever struck.
+
+The host's own state is looked at, not what the product says of it. What others did is allowed for,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.house import DESTINATION
+from tests.simulation.acts import FOREIGN_TAG, Doings, find_guest
+from tests.simulation.director import Ledger
+from tests.simulation.schedule import Schedule
+from tests.simulation.worlds import NEIGHBOUR, SCRATCH_END_BYTES, World, expect_tail
+from xenbackup.dom0.memory_image import read_memory_payload
+from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.dom0.simulated.guest_memory import decode_memory
+from xenbackup.dom0.simulated.guests import GuestDisk, boot_guest, resume_guest
+from xenbackup.dom0.simulated.session import Machine
+from xenbackup.dom0.simulated.state import Domain, Ram
+from xenbackup.errors import XenbackupError
+from xenbackup.model.point import Manifest
+from xenbackup.operations.house import House
+from xenbackup.operations.runs import find_unfinished
+from xenbackup.records.journal import list_journals, read_journal, read_record
+from xenbackup.storage.images import ImagesDestination
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The host before the run."""
+
+    uuid: str
+    ran: bool
+    monitors: int
+    neighbour_domid: int
+    volumes: frozenset[tuple[str, str, int]]
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    wrongs: list[str] = field(default_factory=list)
+    points: int = 0
+    memory_points: int = 0
+
+
+def judge_start(host: SimulatedHost, world: World) -> Start:
+    """What the end is compared with."""
+    with host.machine() as machine:
+        found = find_guest(machine.state, world, "")
+        (neighbour,) = [d for d in machine.state.domains if d.name == NEIGHBOUR]
+        return Start(
+            uuid=found.uuid if found else "",
+            ran=found is not None,
+            monitors=len(_monitors_of(machine, found)) if found else 0,
+            neighbour_domid=neighbour.domid,
+            volumes=_volumes(machine),
+        )
+
+
+def judge_end(
+    host: SimulatedHost,
+    house: House,
+    schedule: Schedule,
+    start: Start,
+    doings: Doings,
+    ledger: Ledger,
+) -> Judgement:
+    """Every promise that is broken now."""
+    found = Judgement()
+    warnings = _read_warnings(house)
+    judge = _HostJudge(
+        schedule=schedule,
+        start=start,
+        doings=doings,
+        world=schedule.world,
+        warnings=warnings,
+        unseen=_was_unseen(ledger),
+    )
+    with host.machine() as machine:
+        found.wrongs += judge.judge_guest(machine)
+        found.wrongs += judge.judge_rest(machine)
+    found.wrongs += _judge_files(house)
+    _judge_points(house, schedule.world, found)
+    point = ledger.answers.get("point")
+    if ledger.answers.get("outcome") in ("ok", "partial") and not point:
+        found.wrongs.append("the run ended well and made no point")
+    return found
+
+
+def _was_unseen(ledger: Ledger) -> bool:
+    """Somebody let the guest run, and the power went before recovery's table had looked."""
+    acts = [at for at, line in enumerate(ledger.story) if line.endswith(": unpause")]
+    cuts = [at for at, line in enumerate(ledger.story) if line.startswith("the host went down")]
+    if not acts or not cuts or cuts[-1] < acts[0]:
+        return False
+    cut = next(at for at in cuts if at > acts[0])
+    return not any("journal: rescue-began" in line for line in ledger.story[acts[0] : cut])
+
+
+def _read_warnings(house: House) -> list[str]:
+    warnings: list[str] = []
+    for path in list_journals(house.journals_folder):
+        if read_journal(path):
+            record = read_record(path)
+            warnings += [*record.warnings, *record.failures]
+    return warnings
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HostJudge:
+    schedule: Schedule
+    start: Start
+    doings: Doings
+    world: World
+    warnings: list[str]
+    unseen: bool
+
+    def judge_guest(self, machine: Machine) -> Iterator[str]:
+        name = self.world.guest
+        guest = find_guest(machine.state, self.world, self.start.uuid)
+        if not self.start.ran:
+            if guest is not None and not self.doings.includes("create", "rebooted"):
+                yield f"{name} was shut off and is started"
+            return
+        if guest is None:
+            if not self.doings.may_be_down:
+                yield f"{name} is down"
+            return
+        yield from self._judge_state(guest)
+        yield from self._judge_disks(guest)
+        if guest.executing:
+            yield from self._judge_ticking(machine, guest)
+            yield from self._judge_monitor(machine, guest)
+
+    def _judge_state(self, guest: Domain) -> Iterator[str]:
+        if guest.dying or not guest.built:
+            yield f"{guest.name} is dying or half built"
+        if guest.shutdown and not (guest.shutdown != "suspend" and self.doings.may_be_shut_down):
+            yield f"{guest.name} is shut down ({guest.shutdown})"
+        by_hand = self.schedule.paused_before or self.doings.includes("pause")
+        if guest.pauses and not by_hand:
+            yield f"{guest.name} is paused"
+        kept = self.schedule.paused_before and not self.doings.done
+        if kept and not guest.pauses:
+            yield f"{guest.name} was paused by an administrator and runs"
+        if guest.control_shutdown or guest.suspend_due_ns:
+            yield f"{guest.name} was asked to {guest.control_shutdown} and will yet"
+
+    def _judge_disks(self, guest: Domain) -> Iterator[str]:
+        if len(guest.vbds) != len(self.world.spec.disks):
+            yield f"{guest.name} has {len(guest.vbds)} disks"
+        if guest.shutdown:
+            return
+        for vbd in guest.vbds:
+            fresh = guest.pauses and (vbd.frontend, vbd.backend) == (1, 2)
+            if (vbd.frontend, vbd.backend) != (4, 4) and not fresh:
+                yield f"disk {vbd.vdev} is {vbd.frontend}/{vbd.backend}"
+
+    def _judge_ticking(self, machine: Machine, guest: Domain) -> Iterator[str]:
+        before = guest.ram.counter if guest.ram is not None else 0
+        machine.advance(3.0)
+        if not guest.executing:
+            yield f"{guest.name} stopped by itself later"
+        elif guest.ram is None or guest.ram.counter <= before:
+            yield f"{guest.name} does not tick"
+
+    def _judge_monitor(self, machine: Machine, guest: Domain) -> Iterator[str]:
+        monitors = _monitors_of(machine, guest)
+        told = any("monitor" in text for text in self.warnings)
+        if self.start.monitors and not monitors and not told:
+            yield f"{guest.name} has no monitor, and nobody says so"
+        if len(monitors) > 1:
+            yield f"{guest.name} has {len(monitors)} monitors"
+
+    def judge_rest(self, machine: Machine) -> Iterator[str]:
+        state = machine.state
+        for process in state.processes:
+            if process.stopped:
+                yield f"process {' '.join(process.argv[:2])} is still held"
+        yield from self._judge_volumes(machine)
+        names = [domain.name for domain in state.domains]
+        uuids = [domain.uuid for domain in state.domains]
+        if len(set(names)) < len(names) or len(set(uuids)) < len(uuids):
+            yield f"domains of one name or UUID: {sorted(names)}"
+        if not self.doings.includes("rebooted"):
+            neighbour = next((d for d in state.domains if d.name == NEIGHBOUR), None)
+            if neighbour is None or not neighbour.executing:
+                yield "the neighbour was touched"
+            elif neighbour.domid != self.start.neighbour_domid:
+                yield "the neighbour is another domain"
+        if self.unseen:
+            return
+        for name, program in state.programs.items():
+            for text in program.corruptions:
+                yield f"oracle: {name}: {text}"
+
+    def _judge_volumes(self, machine: Machine) -> Iterator[str]:
+        for volume in machine.state.volumes.values():
+            if volume.suspended:
+                yield f"volume {volume.name} is suspended"
+            if FOREIGN_TAG not in volume.tags and (
+                volume.tags or volume.origin or volume.name.startswith("xb-")
+            ):
+                yield f"volume {volume.name} is left"
+        missing = self.start.volumes - _volumes(machine)
+        if missing:
+            yield f"volumes of guests are gone or changed: {sorted(missing)}"
+
+
+def _volumes(machine: Machine) -> frozenset[tuple[str, str, int]]:
+    volumes = machine.state.volumes.values()
+    return frozenset(
+        (v.uuid, v.name, v.size_bytes) for v in volumes if not (v.tags or v.name.startswith("xb-"))
+    )
+
+
+def _monitors_of(machine: Machine, guest: Domain) -> list[int]:
+    return [p.pid for p in machine.state.processes if p.domid == guest.domid and not p.real]
+
+
+def _judge_files(house: House) -> Iterator[str]:
+    host = house.host
+    for run_id, _ in find_unfinished(house):
+        yield f"run {run_id} is unfinished"
+    for path in host.place("/srv").rglob(".xb-*"):
+        yield f"clone {path.name} is left"
+    spool = host.place(house.configuration.spool_path)
+    for path in spool.iterdir() if spool.exists() else ():
+        yield f"the spool holds {path.name}"
+    for path in host.place(DESTINATION).glob("*/.partial-*"):
+        yield f"partial point {path.name}"
+
+
+def _judge_points(house: House, world: World, found: Judgement) -> None:
+    with ImagesDestination(house.host.place(DESTINATION), "local") as destination:
+        destination.open()
+        listing = destination.scan()
+        found.wrongs += [f"a damaged point: {point}" for point in listing.damaged]
+        for point in listing.points:
+            found.points += 1
+            report = destination.verify_point(point.point)
+            found.wrongs += [f"point {point.point}: {text}" for text in report.findings]
+            manifest = destination.read_manifest(point.point)
+            folder = destination.point_folder(point.point)
+            found.memory_points += manifest.memory is not None
+            for text in judge_point(manifest, folder, world):
+                found.wrongs.append(f"a bad point is listed as good: {text}")
+
+
+def judge_point(manifest: Manifest, folder: Path, world: World) -> Iterator[str]:
+    """Do memory and disks of a point agree, and are the disks whole?"""
+    if len(manifest.disks) != len(world.spec.disks):
+        yield f"{len(manifest.disks)} disks of {len(world.spec.disks)}"
+        return
+    contents = [(folder / disk.file).read_bytes() for disk in manifest.disks]
+    for disk, spec, content in zip(manifest.disks, world.spec.disks, contents, strict=True):
+        if content[SCRATCH_END_BYTES:] != expect_tail(spec):
+            yield f"{disk.vdev} does not hold what lay on the disk"
+    disks = [_as_disk(d.vdev, content) for d, content in zip(manifest.disks, contents, strict=True)]
+    if manifest.memory is None:
+        if manifest.consistency == "memory":
+            yield "it says memory and has none"
+        if world.guest != "off":
+            yield from boot_guest(Ram(key=world.guest), disks)
+        return
+    try:
+        ram = decode_memory(read_memory_payload(folder / manifest.memory.file))
+    except XenbackupError as error:
+        yield f"its memory: {error.message}"
+        return
+    if ram is None:
+        yield "its memory is not what was saved"
+        return
+    yield from resume_guest(ram, disks)
+
+
+def _as_disk(vdev: str, content: bytes) -> GuestDisk:
+    def write(offset: int, block: bytes) -> None:
+        raise AssertionError("a judge writes nothing")
+
+    return GuestDisk(
+        vdev=vdev,
+        read=lambda offset, length: content[offset : offset + length],
+        write=write,
+        size_bytes=len(content),
+    )

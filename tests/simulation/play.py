@@ -1,0 +1,428 @@
+"""One seed played: the run, what strikes it, recoveries to the end, and the verdict."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Self
+
+from tests.house import DESTINATION
+from tests.simulation.acts import Doings, find_guest, remove_foreign_volumes
+from tests.simulation.director import EXIT_CODES, MARKED_GONE, Director, Ledger
+from tests.simulation.figures import Verdict
+from tests.simulation.judging import judge_end, judge_start
+from tests.simulation.restoring import restore_a_point
+from tests.simulation.schedule import ENDINGS, Event, Schedule, draw_schedule
+from tests.simulation.worlds import Shelf, World, build_house
+from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.dom0.simulated.faults import read_faults
+from xenbackup.dom0.simulated.store import Store
+from xenbackup.dom0.simulated.xendomains import start_domains, stop_domains
+from xenbackup.errors import XenbackupError
+from xenbackup.model.command import Command
+from xenbackup.model.job import Job, PipelineSpec
+from xenbackup.operations.backup import run_round
+from xenbackup.operations.house import House
+from xenbackup.operations.plan import plan_job
+from xenbackup.operations.recover import recover_runs
+from xenbackup.operations.runs import find_unfinished
+from xenbackup.pipeline import guest as guest_acts
+from xenbackup.storage import copying
+
+RECOVERIES_LIMIT = 4
+SAVING, VERIFIED = "  journal: saving", "  journal: image-verified"
+BLOCK_BYTES = 256 << 10
+"""The product's blocks are larger than these disks: a copy is to have several."""
+POLL_SECONDS = 10.0
+"""The product's own half second would cost hundreds of looks wherever it waits for minutes."""
+
+
+class InlineExecutor:
+    """Does the work of a copy's threads at once: a story is the same each time it is told."""
+
+    def __init__(self, workers: int, thread_name_prefix: str = "") -> None:
+        self.workers = workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is left to wait for."""
+
+    def submit(self, work: Callable[..., object], *arguments: object) -> Future[object]:
+        done: Future[object] = Future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - it comes out of `result`, as a thread's does
+            done.set_exception(error)
+        return done
+
+
+@contextmanager
+def quickened() -> Iterator[None]:
+    """Small blocks, no threads and short polls while seeds are played, and only then."""
+    polls, executor = guest_acts.POLL_SECONDS, vars(copying)["ThreadPoolExecutor"]
+    walks = [walk.__kwdefaults__ or {} for walk in (copying.copy_blocks, copying.hash_blocks)]
+    blocks = [defaults["block_size_bytes"] for defaults in walks]
+    guest_acts.POLL_SECONDS = POLL_SECONDS
+    vars(copying)["ThreadPoolExecutor"] = InlineExecutor
+    for defaults in walks:
+        defaults["block_size_bytes"] = BLOCK_BYTES
+    try:
+        yield
+    finally:
+        guest_acts.POLL_SECONDS = polls
+        vars(copying)["ThreadPoolExecutor"] = executor
+        for defaults, size in zip(walks, blocks, strict=True):
+            defaults["block_size_bytes"] = size
+
+
+class Player:
+    """Plays seeds in a folder of its own, with hosts that it builds once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shelf = Shelf(folder / "pristine")
+        self._moments: dict[tuple[World, str], tuple[str, ...]] = {}
+        (folder / "pristine").mkdir(parents=True, exist_ok=True)
+
+    def play(self, seed: int) -> Verdict:
+        """The verdict of a seed; a defect of the product or of ours is one of its wrongs."""
+        return self.play_schedule(draw_schedule(seed, self.list_moments))
+
+    def play_schedule(self, schedule: Schedule) -> Verdict:
+        """The verdict of a story, drawn by a seed or written by hand."""
+        with quickened():
+            return self._play(schedule)
+
+    def _play(self, schedule: Schedule) -> Verdict:
+        began = time.monotonic()
+        place = self.folder / f"seed-{schedule.seed}"
+        game = _Game(schedule, place)
+        self.shelf.copy_to(schedule.world, place)
+        try:
+            game.play()
+        except Exception:  # noqa: BLE001 - whatever it is, the seed that shows it must be told
+            game.wrongs.append(traceback.format_exc().strip().splitlines()[-1])
+            game.ledger.tell(traceback.format_exc())
+        finally:
+            game.close()
+            rmtree(place)
+        verdict = game.conclude()
+        verdict.seconds = time.monotonic() - began
+        return verdict
+
+    def list_moments(self, world: World, preset: str) -> tuple[str, ...]:
+        """The moments of a run that nothing disturbs."""
+        known = self._moments.get((world, preset))
+        if known is None:
+            place = self.folder / "count"
+            self.shelf.copy_to(world, place)
+            game = _Game(Schedule(seed=0, world=world, preset=preset), place)
+            with quickened():
+                known = tuple(game.count_moments())
+            rmtree(place)
+            self._moments[(world, preset)] = known
+        return known
+
+
+class _Game:
+    """The host of one seed and everything that happens to it."""
+
+    def __init__(self, schedule: Schedule, place: Path) -> None:
+        self.schedule = schedule
+        self.world = schedule.world
+        self.place = place
+        self.ledger = Ledger()
+        self.wrongs: list[str] = []
+        self.deaths = self.recoveries = 0
+        self.phase = 0
+        self.uuid = ""
+        self.verdict = Verdict(
+            seed=schedule.seed, title=schedule.describe(), wrongs=self.wrongs, story=[], struck=[]
+        )
+        self._host: SimulatedHost | None = None
+        self._foreign_removed = 0
+
+    @property
+    def host(self) -> SimulatedHost:
+        """The host as this process sees it between phases."""
+        if self._host is None:
+            self._host = SimulatedHost(self.place)
+        return self._host
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+    def count_moments(self) -> list[str]:
+        self._prepare()
+        director = self._make_director([])
+        director.records_moments = True
+        self._run(director, "backup", _back_up)
+        outcome = self.ledger.answers.get("outcome")
+        if outcome != "ok":
+            raise AssertionError(f"an undisturbed run ended as {outcome}: {self.ledger.story}")
+        return director.moments
+
+    def play(self) -> None:
+        self._prepare()
+        self.start = judge_start(self.host, self.world)
+        self._begin_phase("backup", _back_up, self._take_events())
+        while self.phase < len(self.schedule.phases):
+            if not self._is_unfinished() and not self.deaths:
+                break
+            self._begin_phase("recovery", _recover, self._take_events())
+            self.recoveries += 1
+        self._heal()
+        self._recover_to_the_end()
+        self._judge()
+        if self.schedule.again and not self.wrongs:
+            self._back_up_again()
+        if self.schedule.restores and not self.wrongs:
+            self.verdict.restored += restore_a_point(
+                self.host, self._house(self.host), self.world, self.ledger
+            )
+            self._judge()
+
+    def conclude(self) -> Verdict:
+        verdict = self.verdict
+        verdict.story = self.ledger.story
+        verdict.struck = self.ledger.struck
+        verdict.deaths, verdict.recoveries = self.deaths, self.recoveries
+        verdict.outcome = str(self.ledger.answers.get("outcome", "cut off"))
+        return verdict
+
+    def _prepare(self) -> None:
+        schedule, host = self.schedule, self.host
+        with host.machine() as machine:
+            found = find_guest(machine.state, self.world, "")
+            self.uuid = found.uuid if found is not None else ""
+            machine.state.program_of(self.world.guest).suspend = schedule.manner
+            if schedule.read_bytes_per_second:
+                machine.state.read_bytes_per_second = schedule.read_bytes_per_second
+            machine.commit()
+        if schedule.autostart and self.world.guest != "off":
+            link = host.place(f"/etc/xen/auto/{self.world.guest}.cfg")
+            link.write_text(host.place(f"/etc/xen/{self.world.guest}.cfg").read_text())
+        if schedule.paused_before:
+            argv = (self.world.tool, "pause", self.world.guest)
+            host.run(Command(argv=argv, timeout_seconds=60.0))
+
+    def _take_events(self) -> list[Event]:
+        events = self.schedule.phases[self.phase]
+        self.phase += 1
+        return events
+
+    def _make_director(self, events: list[Event]) -> Director:
+        return Director(
+            world=self.world,
+            preset=self.schedule.preset,
+            uuid=self.uuid,
+            ledger=self.ledger,
+            events=events,
+        )
+
+    def _house(self, host: SimulatedHost) -> House:
+        chosen = random.Random(f"{self.schedule.seed}/{self.phase}/{self.recoveries}")
+        return build_house(host, self.world, chosen.randbytes)
+
+    # Phases
+
+    def _begin_phase(
+        self, name: str, work: Callable[[House, Director], None], events: list[Event]
+    ) -> None:
+        """One process of ours, from its beginning to its end or its death."""
+        self.ledger.tell(f"== {name}")
+        for event in events:
+            if event.fault is not None:
+                self.ledger.tell(f"set: {event.describe()}")
+                self.host.set_fault(event.fault)
+        director = self._make_director(events)
+        if not any(event.kind in ENDINGS for event in events):
+            self._run(director, name, work)
+            return
+        self.close()
+        notes = self.place / "notes"
+        descriptor = os.open(notes, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        pid = os.fork()
+        if pid == 0:
+            gc.disable()
+            code = 70
+            try:
+                self.ledger.descriptor = descriptor
+                self._run(director, name, work)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        os.close(descriptor)
+        self.ledger.take_all(notes.read_bytes())
+        notes.unlink()
+        code = os.waitstatus_to_exitcode(status)
+        ended = next((kind for kind, known in EXIT_CODES.items() if known == code), "")
+        if code and not ended:
+            self.wrongs.append(f"the process of the {name} ended with {code}")
+        if ended:
+            self.deaths += 1
+        if ended in ("power-cut", "reboot"):
+            self._reboot_host(orderly=ended == "reboot")
+
+    def _run(self, director: Director, name: str, work: Callable[[House, Director], None]) -> None:
+        host = SimulatedHost(self.place)
+        try:
+            with director.direct(host):
+                work(self._house(host), director)
+        except XenbackupError as error:
+            self.ledger.tell(f"{name} raised {type(error).__name__}: {error.message}")
+            self.ledger.answer("outcome", f"raised {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - a defect: told with the seed, never hidden
+            self.ledger.tell(traceback.format_exc())
+            self.ledger.answer("defect", f"{name}: {type(error).__name__}: {error}")
+        finally:
+            host.close()
+
+    def _reboot_host(self, *, orderly: bool) -> None:
+        """The host goes down, with or without its service saving the guests, and comes back."""
+        host, store = self.host, Store(self.place)
+        self._clear_faults()
+        with host.machine() as machine:
+            found = find_guest(machine.state, self.world, self.uuid)
+            running = found is not None and found.executing
+            by_hand = found is not None and self.schedule.paused_before
+        saved = False
+        if orderly:
+            stop_domains(store, {})
+            for path in host.place("/var/lib/xen/save").iterdir():
+                if path.name == self.world.guest:
+                    saved = inspect_memory_image(path).complete
+                host.mark_synced(str(path))
+        lost = host.cut_power()
+        marks = [line for line in self.ledger.story if line in (SAVING, VERIFIED)]
+        if marks[-1:] == [VERIFIED] and any(path.endswith(".save") for path in lost):
+            self.wrongs.append(f"a verified image was lost with the power: {lost}")
+        self.ledger.tell(f"the host went down; running {running}, saved {saved}, lost {lost}")
+        if (running or by_hand) and not saved and not self.schedule.autostart:
+            self.ledger.note_act("cut-while-running")
+        self.ledger.note_act("rebooted")
+        if self.schedule.xendomains_first:
+            self._start_xendomains(store)
+        store.close()
+
+    def _start_xendomains(self, store: Store) -> None:
+        problems = start_domains(store, {})
+        self.ledger.tell(f"xendomains: {problems or 'done'}")
+
+    # The end
+
+    def _is_unfinished(self) -> bool:
+        return bool(find_unfinished(self._house(self.host)))
+
+    def _heal(self) -> None:
+        """No more faults: commands work, the destination is back and has room."""
+        self._clear_faults()
+        folder = self.host.place(DESTINATION)
+        gone = folder.with_suffix(MARKED_GONE)
+        if gone.exists():
+            left = [path.name for path in folder.iterdir()]
+            if left:
+                self.wrongs.append(f"written where no destination was mounted: {left}")
+                rmtree(folder)
+            else:
+                folder.rmdir()
+            gone.rename(folder)
+
+    def _clear_faults(self) -> None:
+        for fault in read_faults(self.place):
+            if fault.strikes or fault.tool == "read":
+                self.ledger.note_strike(str(fault.kind))
+        self.host.clear_faults()
+
+    def _recover_to_the_end(self) -> None:
+        for _ in range(RECOVERIES_LIMIT):
+            if not self._is_unfinished():
+                break
+            self.recoveries += 1
+            self._begin_phase("recovery, undisturbed", _recover, [])
+        if self._is_unfinished() and self.ledger.done.count("take-snapshot-name"):
+            self._expect_debt()
+            self._remove_foreign_volumes()
+            self._begin_phase("recovery, the way cleared", _recover, [])
+        if "rebooted" in self.ledger.done and not self.schedule.xendomains_first:
+            store = Store(self.place)
+            self._start_xendomains(store)
+            store.close()
+        if "take-snapshot-name" in self.ledger.done and not self._foreign_removed:
+            self._remove_foreign_volumes()
+
+    def _remove_foreign_volumes(self) -> None:
+        """The volume that bears a name of ours and is not ours must still be there till now."""
+        self._foreign_removed = remove_foreign_volumes(self.host)
+        if not self._foreign_removed:
+            self.wrongs.append("somebody else's volume was removed")
+
+    def _expect_debt(self) -> None:
+        self.verdict.owed += 1
+        for run_id, record in find_unfinished(self._house(self.host)):
+            if record is None or not record.debts:
+                self.wrongs.append(f"run {run_id} is unfinished and says no debt")
+
+    def _judge(self) -> None:
+        doings = Doings(done=self.ledger.done)
+        found = judge_end(
+            self.host, self._house(self.host), self.schedule, self.start, doings, self.ledger
+        )
+        self.wrongs += found.wrongs
+        self.verdict.points, self.verdict.memory_points = found.points, found.memory_points
+        defect = self.ledger.answers.get("defect")
+        if defect:
+            self.wrongs.append(f"a traceback: {defect}")
+
+    def _back_up_again(self) -> None:
+        """What the first run left must not disturb the next one."""
+        with self.host.machine() as machine:
+            found = find_guest(machine.state, self.world, self.uuid)
+            state = machine.state
+            whole = found is not None and found.executing and found.name == self.world.guest
+            obeys = found is None or state.program_of(found.name).suspend == "obeys"
+            state.read_bytes_per_second = 200 << 20
+            if found is not None and found.ram is not None:
+                found.ram.scratch_bytes = 4096
+            machine.commit()
+        if not whole or not obeys:
+            return
+        self._begin_phase("second backup", _back_up, [])
+        self.verdict.repeated += 1
+        if self.ledger.answers.get("outcome") != "ok":
+            self.wrongs.append(f"the next backup ended as {self.ledger.answers.get('outcome')}")
+        self._judge()
+
+
+def _back_up(house: House, director: Director) -> None:
+    """One round for the guest, as `xenbackup backup JOB` does it."""
+    job = Job(
+        name="nightly",
+        pipeline=PipelineSpec(preset=director.preset),
+        destination="local",
+        domains=(director.world.guest,),
+    )
+    result = run_round(house, job, plan_job(house, job), director, lambda: director.stopped)
+    for run in result.runs:
+        director.ledger.tell(f"run {run.run}: {run.outcome} {run.error}")
+        director.ledger.answer("outcome", str(run.outcome))
+        director.ledger.answer("point", run.point)
+
+
+def _recover(house: House, director: Director) -> None:
+    for run in recover_runs(house, director):
+        director.ledger.tell(f"recovered {run.run}: healed {run.healed} {' / '.join(run.messages)}")

@@ -1,0 +1,8 @@
+"""Every tooth there is."""
+
+from __future__ import annotations
+
+from tests.teeth.guest_acts import GUEST_TEETH
+from tests.teeth.storage_acts import STORAGE_TEETH
+
+TEETH = (*GUEST_TEETH, *STORAGE_TEETH)
