@@ -49,6 +49,14 @@ check: $(STAMP) ## Format, lint, types, layering, fast tests
 test: $(STAMP) ## All tests that need no hypervisor
 	$(PYTEST) tests --ignore=tests/lab
 
+.PHONY: simulate
+simulate: $(STAMP) ## SEEDS=N runs under faults that a seed decides, on the simulated host
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+.PHONY: soak
+soak: $(STAMP) ## The same with 100,000 seeds; goes on where it was interrupted
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.simulation --seeds 100000 --continue
+
 .PHONY: teeth
 teeth: $(STAMP) ## Take out each safety act in turn: some test must notice
 	@$(FAST_TEMPORARY) $(BIN)/python -m tests.teeth $(if $(ONLY),--only $(ONLY))

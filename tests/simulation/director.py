@@ -137,6 +137,8 @@ class Director(SilentWatcher):
                 os.truncate(image, image.stat().st_size * 3 // 4)
         elif event.kind == "destination-gone":
             folder = self._host.place(DESTINATION)
+            if folder.with_suffix(MARKED_GONE).exists():
+                return
             folder.rename(folder.with_suffix(MARKED_GONE))
             folder.mkdir()
 

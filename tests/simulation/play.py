@@ -299,7 +299,9 @@ class _Game:
         with host.machine() as machine:
             found = find_guest(machine.state, self.world, self.uuid)
             running = found is not None and found.executing
-            by_hand = found is not None and self.schedule.paused_before
+            by_hand = found is not None and (
+                self.schedule.paused_before or "pause" in self.ledger.done
+            )
         saved = False
         if orderly:
             stop_domains(store, {})
