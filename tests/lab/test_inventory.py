@@ -122,6 +122,7 @@ def test_tables_of_every_part_are_printed(dom0: Machine) -> None:
     assert "web" in product.call(dom0, "inventory").check().stdout
 
 
+@pytest.mark.lab_long
 def test_first_configuration_is_one_that_validates(dom0: Machine) -> None:
     dom0.run("rm", "-rf", FRESH).check()
     made = product.ask(dom0, "init", "--directory", FRESH)
