@@ -21,14 +21,18 @@ from tests.house import (
     make_job,
     recover,
 )
-from tests.pipeline.test_kills_on_simulation import Executioner, Killed
+from tests.pipeline.test_kills_on_simulation import Executioner, Killed, run_with
 from xenbackup.dom0.simulated import SimulatedHost, create_host
 from xenbackup.dom0.simulated.building import DiskSpec, GuestSpec
 from xenbackup.dom0.simulated.state import KIB, MIB
 from xenbackup.errors import SnapshotFailed
+from xenbackup.model.command import Command
+from xenbackup.model.restore import RestoreOptions, SilentRestoreWatcher
 from xenbackup.model.run import Outcome
 from xenbackup.operations.backup import run_round
 from xenbackup.operations.plan import plan_job
+from xenbackup.operations.points import find_point
+from xenbackup.operations.restore import plan_restore, restore_point
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.system import durable
@@ -91,14 +95,21 @@ def test_backup_is_good_and_leaves_nothing(folder: Path, domain: str, preset: st
     assert [] == find_wrongs(house, domain, runs=domain != "off")
 
 
-def test_a_copy_without_the_pause_would_be_told_by_the_guest(folder: Path) -> None:
-    """The clone is of the pause's instant: the point's disks agree with the point's memory."""
+def test_clone_and_snapshot_are_of_the_memorys_instant(folder: Path) -> None:
+    """The guest went on after the point; put back whole, it finds memory and disks at one."""
     house = build_house(SimulatedHost(folder))
-    (run,) = back_up(house, "checkpoint", domain="filey").runs
+    (planned,) = plan_job(house, make_job("checkpoint", "filey")).domains
+    assert ["reflink", "thick"] == [disk.snapshot.value for disk in planned.disks]
+    assert Outcome.OK is back_up(house, "checkpoint", domain="filey").outcome
     house.host.sleep(5.0)
-    plan = plan_job(house, make_job("checkpoint", "filey")).domains[0]
-    assert ["reflink", "thick"] == [disk.snapshot.value for disk in plan.disks]
-    assert run.point
+    house.host.run(Command(argv=("xl", "destroy", "filey"), timeout_seconds=60.0))
+
+    options = RestoreOptions(memory=True, start=True)
+    plan = plan_restore(house, find_point(house, "filey@latest"), options)
+    restore_point(house, plan, SilentRestoreWatcher(), lambda: "")
+
+    house.host.sleep(5.0)
+    assert [] == find_wrongs(house, "filey")
 
 
 def test_a_filesystem_without_reflink_refuses_before_anything_is_touched(tmp_path: Path) -> None:
@@ -165,17 +176,6 @@ def test_a_file_of_the_clones_name_that_is_not_ours_is_left_alone(folder: Path) 
     assert any("is not the reflink copy that this run made" in text for text in run.warnings)
 
 
-def run_killed(folder: Path, domain: str, preset: str, executioner: Executioner) -> bool:
-    host = SimulatedHost(folder, on_boundary=executioner)
-    try:
-        back_up(build_house(host), preset, domain=domain)
-    except Killed:
-        return True
-    finally:
-        host.close()
-    return False
-
-
 def assert_recovers(folder: Path, domain: str, moment: str) -> None:
     house = build_house(SimulatedHost(folder))
     recovered = recover(house)
@@ -190,12 +190,12 @@ def assert_recovers(folder: Path, domain: str, moment: str) -> None:
 def test_killed_at_any_boundary(pristine: Path, tmp_path: Path, domain: str, preset: str) -> None:
     counter = Executioner()
     copy_host(pristine, tmp_path / "count")
-    assert not run_killed(tmp_path / "count", domain, preset, counter)
+    assert not run_with(tmp_path / "count", preset, counter, domain)
     assert ("clone:done" in counter.moments) == (domain == "filey")
     for at, moment in enumerate(counter.moments):
         host = tmp_path / f"kill-{at}"
         copy_host(pristine, host)
-        assert run_killed(host, domain, preset, Executioner(at))
+        assert run_with(host, preset, Executioner(at), domain)
         assert_recovers(host, domain, f"{preset} {at} {moment}")
 
 
@@ -213,7 +213,7 @@ def test_killed_at_any_journal_line(
 
         monkeypatch.setattr(durable, "append_durably", mortal)
         try:
-            return run_killed(folder, domain, preset, Executioner())
+            return run_with(folder, preset, Executioner(), domain)
         except Killed:
             return True
         finally:
