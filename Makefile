@@ -56,6 +56,18 @@ simulate: $(STAMP) ## SEEDS=N runs under faults that a seed decides, on the simu
 .PHONY: soak
 soak: $(STAMP) ## The same with 100,000 seeds; goes on where it was interrupted
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.simulation --seeds 100000 --continue
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.mutation
+
+.PHONY: mutants
+mutants: $(STAMP) ## Mutants of the runner, the rescue table and the journal; resumable
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.mutation $(if $(AGAIN),--again)
+
+.PHONY: coverage
+coverage: $(STAMP) ## Lines and branches that tests run: pipeline, dom0, durable files
+	$(PYTEST) tests/unit tests/pipeline tests/contract -m "not slow" -q --cov --cov-report=
+	$(BIN)/coverage report --fail-under=100 --include='xenbackup/pipeline/*,xenbackup/system/durable.py'
+	$(BIN)/coverage report --fail-under=100 --include='xenbackup/dom0/*' --omit='xenbackup/dom0/simulated/*'
+	$(BIN)/coverage report --fail-under=90 --include='xenbackup/dom0/simulated/*'
 
 .PHONY: teeth
 teeth: $(STAMP) ## Take out each safety act in turn: some test must notice
@@ -74,8 +86,9 @@ lab-record: $(STAMP) ## Record what the lab's tools print and no fixture holds y
 	$(BIN)/python -m tests.lab.record
 
 .PHONY: bench
-bench: $(STAMP) ## Copy engine against dd, in turn, ratios printed
+bench: $(STAMP) ## Copy engine against dd, ratios printed; what the daemon costs when idle
 	$(BIN)/python -m bench.copying
+	$(BIN)/python -m bench.daemon
 
 .PHONY: pictures
 pictures: $(STAMP) ## Regenerate every picture in docs/ from real runs
@@ -90,6 +103,24 @@ lock: $(STAMP) ## Pin the development environment anew
 .PHONY: wheel
 wheel: $(STAMP) ## Build dist/xenbackup-VERSION-py3-none-any.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: deb
+deb: $(STAMP) ## Build dist/xenbackup_VERSION_amd64.deb, for Debian 12
+	$(BIN)/python packaging/build_deb.py --output dist
+
+.PHONY: install
+install: ## As root, without a package: program below PREFIX (/usr/local), units below /etc
+	PREFIX=$(or $(PREFIX),/usr/local) PYTHON=$(PYTHON) packaging/install.sh install
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` put there; configuration, records and points stay
+	PREFIX=$(or $(PREFIX),/usr/local) packaging/install.sh uninstall
+
+.PHONY: lock-runtime
+lock-runtime: $(STAMP) ## Pin what is installed on a dom0, at the versions of `make lock`
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+	  --no-emit-find-links --no-header --strip-extras --no-annotate \
+	  -c requirements-development.lock -o packaging/requirements.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what was made here; the lab's cache stays

@@ -9,8 +9,8 @@ from xenbackup.config import jobs_folder, load_configuration, load_jobs
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import open_toolstack
-from xenbackup.errors import UsageError
-from xenbackup.model.job import Configuration, DestinationKind
+from xenbackup.errors import ConfigurationError, UsageError
+from xenbackup.model.job import Configuration, DestinationKind, JobSet
 from xenbackup.model.names import encode_folder_name
 from xenbackup.operations.house import House
 from xenbackup.operations.tools import Tools
@@ -91,6 +91,36 @@ def open_house(host: Host, configuration_path: Path | None) -> House:
         open_destination=lambda name: build_destination(host, lvm, configuration, name),
         entropy=os.urandom,
     )
+
+
+def open_house_to_recover(
+    host: Host, configuration_path: Path | None
+) -> tuple[House, tuple[str, ...]]:
+    """The house for recovery, and what is wrong with its configuration, () when nothing.
+
+    A guest must come back even where somebody broke `config.toml`: journals name all that its
+    rescue needs. Then there are no jobs and no destinations; what lies there waits.
+
+    Raises: CommandFailed when no toolstack answers.
+    """
+    try:
+        return open_house(host, configuration_path), ()
+    except ConfigurationError as error:
+        problems = error.problems
+    configuration = Configuration()
+    lvm = Lvm(host)
+    state = durable.make_private_folder(host.place(configuration.state_path))
+    house = House(
+        host=host,
+        configuration=configuration,
+        jobs=JobSet(),
+        toolstack=open_toolstack(host, configuration.toolstack),
+        lvm=lvm,
+        catalog=Catalog(state / CATALOG_FILE),
+        open_destination=lambda name: build_destination(host, lvm, configuration, name),
+        entropy=os.urandom,
+    )
+    return house, problems
 
 
 def build_destination(host: Host, lvm: Lvm, configuration: Configuration, name: str) -> PointStore:

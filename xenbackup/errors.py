@@ -28,9 +28,11 @@ class XenbackupError(Exception):
     """Base of all errors meant for a person.
 
     `message` says what, which and why in one sentence; `hint` says what to do next (may be "").
+    `may_pass`: the same again, a while later and with nobody's help, may well succeed.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
+    may_pass: bool = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -68,6 +70,8 @@ class CommandFailed(XenbackupError):
 class CommandTimedOut(CommandFailed):
     """A tool of the host passed its deadline; its process group was ended."""
 
+    may_pass = True
+
 
 class UnexpectedOutput(XenbackupError):
     """A tool printed something that we do not know how to read; never guessed at."""
@@ -75,6 +79,8 @@ class UnexpectedOutput(XenbackupError):
 
 class DomainChanged(XenbackupError):
     """The domain is not the one of the run's start (gone, re-created, renamed, rebooted itself)."""
+
+    may_pass = True
 
 
 class DomainUnhealthy(XenbackupError):
@@ -117,6 +123,7 @@ class DestinationMissing(XenbackupError):
     """The destination is not there, not mounted, or not marked as ours."""
 
     exit_code = ExitCode.DESTINATION_MISSING
+    may_pass = True
 
 
 class DestinationFailed(XenbackupError):
@@ -125,6 +132,12 @@ class DestinationFailed(XenbackupError):
 
 class StateFailed(XenbackupError):
     """A file of our own (journal, catalog, lock, spool, settings) could not be read or written."""
+
+
+class RoomMissing(StateFailed):
+    """The spool has too little room just now: runs that are under way give theirs back."""
+
+    may_pass = True
 
 
 class PointNotFound(UsageError):
@@ -143,6 +156,7 @@ class Locked(XenbackupError):
     """Another process of ours holds the lock on the domain, the destination slot or the host."""
 
     exit_code = ExitCode.LOCKED
+    may_pass = True
 
 
 class JournalDamaged(XenbackupError):
@@ -151,7 +165,59 @@ class JournalDamaged(XenbackupError):
     exit_code = ExitCode.RECOVERY_INCOMPLETE
 
 
+class TimeLimitPassed(XenbackupError):
+    """A run took longer than its job allows; what was begun has been undone."""
+
+
 class Interrupted(XenbackupError):
     """A person or the system asked us to stop; what was begun has been undone."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+class DaemonAbsent(XenbackupError):
+    """No daemon serves this host: there is no control socket, or nobody behind it."""
+
+
+class DaemonSilent(XenbackupError):
+    """The daemon is there but does not answer in time; what it works on is not known."""
+
+
+class DaemonGone(XenbackupError):
+    """The daemon ended the connection before it had told the end of what was asked."""
+
+
+class FrameRefused(XenbackupError):
+    """What came over the control socket is no message of its protocol."""
+
+
+class RequestRefused(XenbackupError):
+    """The daemon refused or failed what was asked; message, hint and exit code are its own."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = ExitCode.FAILED) -> None:
+        super().__init__(message, hint=hint)
+        codes = {code.value for code in ExitCode}
+        self.exit_code = ExitCode(exit_code) if exit_code in codes else ExitCode.FAILED
+
+
+class NameRefused(UsageError, ValueError):
+    """A name that nothing can bear, or that would pass for an option or a path."""
+
+
+class HookFailed(XenbackupError):
+    """A command around a round refused, failed or took too long.
+
+    `may_pass`: its `before` said that it may be tried again later (exit code 75).
+    """
+
+    def __init__(self, message: str, *, hint: str = "", may_pass: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.may_pass = may_pass
+
+
+class TellingFailed(XenbackupError):
+    """A message did not reach whom it was for; the backups it tells of are untouched by that."""
+
+    def __init__(self, message: str, *, hint: str = "", may_pass: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.may_pass = may_pass

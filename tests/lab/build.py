@@ -39,7 +39,8 @@ def missing_packages() -> list[str]:
     tools = dict(recipe.BUILD_TOOLS)
     if os.geteuid() != 0:
         tools |= {"fakeroot": "fakeroot", "newuidmap": "uidmap"}
-    return sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
+    packages = [names for tool, names in tools.items() if shutil.which(tool) is None]
+    return sorted({package for names in packages for package in names.split()})
 
 
 def install_missing_tools() -> None:
@@ -135,9 +136,16 @@ def download_wheels(folder: Path, requirements: str) -> None:
     )  # fmt: skip
 
 
-def write_overlay(target: Path, wheels: Path) -> None:
-    """Pack what the lab adds to Debian: dom0's files, the guests' program, the wheels."""
-    places = {"opt/lab/console.py": recipe.HERE / "console.py"}
+def compile_oracle(target: Path) -> None:
+    """The guests' own program: static, since they have no library."""
+    source = recipe.HERE / "guest" / "oracle.c"
+    flags = ("-static", "-O2", "-s", "-Wall", "-Wextra", "-Werror")
+    subprocess.run(["gcc", *flags, "-o", target, source], check=True)
+
+
+def write_overlay(target: Path, wheels: Path, oracle: Path) -> None:
+    """Pack what the lab adds to Debian: dom0's files, the guests' programs, the wheels."""
+    places = {"opt/lab/console.py": recipe.HERE / "console.py", "opt/lab/guest/oracle": oracle}
     for source, prefix in (
         (recipe.HERE / "dom0", Path()),
         (recipe.HERE / "guest", Path("opt/lab/guest")),
@@ -287,17 +295,18 @@ def _build_stages(lab: Path, base: Path, requirements: str) -> None:
     if base.exists():
         return
     wheels, overlay, rootfs = lab / "wheels", lab / "overlay.tar", lab / "rootfs.tar"
-    pristine = lab / "pristine"
+    pristine, oracle = lab / "pristine", lab / "oracle"
     if not pristine.exists():
         if not rootfs.exists():
             _make(wheels, "wheels", _in_folder(lambda to: download_wheels(to, requirements)))
-            _make(overlay, "overlay", lambda to: write_overlay(to, wheels))
+            _make(oracle, "guests' oracle", compile_oracle)
+            _make(overlay, "overlay", lambda to: write_overlay(to, wheels, oracle))
             _make(rootfs, "root filesystem", lambda to: build_root_filesystem(to, overlay))
         _make(pristine, "disk images", _in_folder(lambda to: build_disks(to, rootfs)))
     _make(base, "base state", lambda to: _twice(lambda: provision(_emptied(to), pristine)))
     for leftover in (wheels, pristine):
         shutil.rmtree(leftover)
-    for leftover in (overlay, rootfs, rootfs.with_suffix(".list")):
+    for leftover in (oracle, overlay, rootfs, rootfs.with_suffix(".list")):
         leftover.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """Fixtures of the lab: the built machine, and hosts started from its saved states.
 
 `bare_host` and `host` are new QEMU processes for one test; `shared_bare_host` and `shared_host`
-serve a whole module. The bare ones have no product; the others have it, from the built wheel.
+serve a whole module. The bare ones have no product; the others have it, from the built package.
 """
 
 from __future__ import annotations
@@ -95,29 +95,27 @@ def shared_bare_host(lab_work: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def product_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The product's wheel, built from this working tree."""
-    target = tmp_path_factory.mktemp("wheel")
+def product_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product's Debian package, built from this working tree."""
+    target = tmp_path_factory.mktemp("package")
     done = subprocess.run(
-        [
-            sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, PROJECT
-        ],
+        [sys.executable, PROJECT / "packaging" / "build_deb.py", "--output", target],
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode != 0:
-        raise LabError(f"the wheel cannot be built:\n{done.stdout}\n{done.stderr}")
-    (wheel,) = target.glob("*.whl")
-    return wheel
+        raise LabError(f"the package cannot be built:\n{done.stdout}\n{done.stderr}")
+    (package,) = target.glob("*.deb")
+    return package
 
 
 @pytest.fixture(scope="session")
-def lab_with_product(lab_work: Path, product_wheel: Path) -> Path:
+def lab_with_product(lab_work: Path, product_package: Path) -> Path:
     """The session's disks, with the product installed and saved as a state of its own."""
     with Machine(lab_work) as machine:
         machine.load(recipe.BASE_STATE)
-        install_product(machine, product_wheel)
+        install_product(machine, product_package)
         machine.save_state(recipe.PRODUCT_STATE)
     return lab_work
 

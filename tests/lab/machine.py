@@ -25,6 +25,7 @@ from tests.lab.wire import Agent, LabError, Monitor, WireRefused, WireSilent
 BOOT_SECONDS = 900
 """A boot takes well under a minute on a quiet machine; this is when to give up on a noisy one."""
 LOAD_SECONDS = 240
+BANNER = "(XEN) Xen version "
 COMMAND_SECONDS = 900
 DOM0_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -226,6 +227,24 @@ class Machine:
             print(f"lab: dom0 did not come back ({error}); starting it again", flush=True)
             self.kill()
             self.boot(tries=1)
+
+    def reboot(self) -> None:
+        """Have dom0 reboot in an orderly way, and wait until it is up again."""
+        seen = self._count_boots()
+        self.spawn("systemctl", "reboot")
+        deadline = time.monotonic() + BOOT_SECONDS
+        while self._count_boots() == seen:
+            self._require_running()
+            if time.monotonic() > deadline:
+                raise LabError(f"dom0 did not go down to reboot\n{self.console_tail()}")
+            time.sleep(1)
+        self._agent.close()
+        self.wait_for_agent(timeout_seconds=BOOT_SECONDS)
+        self.wait_until_settled()
+
+    def _count_boots(self) -> int:
+        """How often the hypervisor has come up, by its banner on the console."""
+        return self.console_log.read_text(errors="replace").count(BANNER)
 
     # -- dom0 -------------------------------------------------------------------------------
 

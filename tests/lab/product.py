@@ -1,4 +1,4 @@
-"""The product inside the lab: installing its wheel into dom0, and running test folders there."""
+"""The product inside the lab: installing its package in dom0, and running test folders there."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from tests.lab import recipe
 from tests.lab.machine import Machine
 from tests.lab.wire import LabError
 
-COMMAND = "/usr/local/bin/xenbackup"
+COMMAND = "/usr/bin/xenbackup"
+SERVICES = ("xenbackup.service", "xenbackup-recover.service", "xenbackup-verify.timer")
+REMOTE_PACKAGE = "/root/xenbackup.deb"
+PRODUCT_SITE = "/usr/lib/xenbackup/venv/lib/python3.11/site-packages"
 REMOTE_TESTS = "/opt/xenbackup/tests-source"
 
 
-def install_product(machine: Machine, wheel: Path) -> None:
-    """Install the product's wheel into dom0's environment, and put its command on the PATH."""
-    remote = f"/opt/xenbackup/{wheel.name}"
-    machine.put(wheel, remote)
-    pip = f"{recipe.VENV}/bin/pip"
-    machine.run(
-        pip, "install", "--isolated", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--no-index", "--no-compile", "--force-reinstall", remote,
-    ).check()  # fmt: skip
-    machine.run("ln", "--symbolic", "--force", f"{recipe.VENV}/bin/xenbackup", COMMAND).check()
-    machine.run("rm", remote).check()
+def install_product(machine: Machine, package: Path) -> None:
+    """Install the product's package, which stays in dom0, and switch its services off.
+
+    Tests of single commands want no daemon that takes them over; those of the service switch it on.
+    """
+    machine.put(package, REMOTE_PACKAGE)
+    machine.run("dpkg", "--install", REMOTE_PACKAGE).check()
+    machine.run("systemctl", "disable", "--now", "--quiet", *SERVICES).check()
+    # Tests that run in dom0 do so in an environment of their own, and find the product from there.
+    path_file = f"{recipe.VENV}/lib/python3.11/site-packages/product.pth"
+    machine.put_bytes(f"{PRODUCT_SITE}\n".encode(), path_file)
     machine.run("sync").check()
 
 

@@ -23,7 +23,7 @@ PACKAGES = (
     "xenstore-utils", "qemu-system-xen", "seabios",
     "lvm2", "dmsetup", "thin-provisioning-tools", "e2fsprogs", "xfsprogs", "qemu-utils",
     "python3", "python3-venv", "pciutils", "iproute2", "busybox-static", "cpio", "strace",
-    "qemu-guest-agent",
+    "qemu-guest-agent", "polkitd", "tzdata",
 )  # fmt: skip
 
 BUILD_TOOLS = {
@@ -33,8 +33,9 @@ BUILD_TOOLS = {
     "mke2fs": "e2fsprogs",
     "tar": "tar",
     "cp": "coreutils",
+    "gcc": "gcc libc6-dev",
 }
-"""Command → the Debian package that brings it, on the machine that builds and runs the lab."""
+"""Command → the Debian packages that bring it, on the machine that builds and runs the lab."""
 
 PYTHON_REQUIREMENTS = (
     "apscheduler>=3.11.3,<4", "cronsim", "sh>=2.4,<3", "structlog", "click", "rich", "msgspec",

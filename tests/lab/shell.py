@@ -6,7 +6,7 @@ put FILE DEST | get FILE      copy a file into dom0, or one of dom0's to standar
 powercut                      reset the machine and wait for dom0
 save NAME | load NAME         save a state; go back to one (in a new QEMU process)
 console                       the end of Xen's and dom0's console
-install WHEEL                 install the product, as the lab tests do
+install PACKAGE               install the product, as the lab tests do
 stop                          end the machine and delete its work copy
 """
 
@@ -59,8 +59,8 @@ def act(machine: Machine, verb: str, words: list[str]) -> int:
             machine.load(name)
         case "console", []:
             print(machine.console_tail())
-        case "install", [wheel]:
-            install_product(machine, Path(wheel))
+        case "install", [package]:
+            install_product(machine, Path(package))
         case "stop", []:
             machine.remove()
         case _:

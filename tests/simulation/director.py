@@ -19,6 +19,7 @@ from unittest import mock
 from tests.house import DESTINATION
 from tests.simulation.acts import act
 from tests.simulation.schedule import ENDINGS, Event
+from tests.simulation.survivors import Leash, Survivor
 from tests.simulation.worlds import World
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.model.job import StepName
@@ -26,6 +27,7 @@ from xenbackup.model.progress import SilentWatcher
 from xenbackup.system import durable
 
 EXIT_CODES = {"kill": 61, "power-cut": 62, "reboot": 63}
+"""A survivor of what is no command that acts is an ordinary kill."""
 MARKED_GONE = ".gone"
 SPOOL = "/var/lib/xenbackup/spool"
 
@@ -87,6 +89,9 @@ class Director(SilentWatcher):
     host: SimulatedHost | None = None
     stopped: str = ""
     destination_full: bool = False
+    leash: Leash | None = None
+    awaits: Leash | None = None
+    survivor: Survivor | None = None
     _count: int = 0
     _busy: bool = False
 
@@ -123,10 +128,14 @@ class Director(SilentWatcher):
             return
         self.ledger.tell(f"{moment}: {name}" + (f" ({event.place})" if write_part else ""))
         self.ledger.note_strike(name)
+        if event.kind == "survivor" and self.survivor is not None and self.survivor.can_live_on:
+            self._busy = True
+            self.survivor.live_on()
+            return
         if event.kind in ENDINGS:
             if write_part is not None and event.place != "before":
                 write_part()
-            os._exit(EXIT_CODES[event.kind])
+            os._exit(EXIT_CODES.get(event.kind, EXIT_CODES["kill"]))
         if event.kind == "ctrl-c":
             self.stopped = "somebody pressed Ctrl-C"
         elif event.kind == "destination-full":
@@ -170,6 +179,9 @@ class Director(SilentWatcher):
         """The product's journal, its destination's writes and its syncs pass through here."""
         self.host = host
         host.on_boundary = self.reach
+        self.survivor = Survivor(host, self.leash) if self.leash is not None else None
+        run = self.survivor.wrap(host.run) if self.survivor is not None else host.run
+        sleep = self.awaits.wrap(host.sleep) if self.awaits is not None else host.sleep
         append, write_whole = durable.append_durably, durable.write_whole
         sync, put = os.fsync, os.pwrite
 
@@ -201,6 +213,8 @@ class Director(SilentWatcher):
                 host.mark_synced(str(path))
 
         with (
+            mock.patch.object(host, "run", run),
+            mock.patch.object(host, "sleep", sleep),
             mock.patch.object(durable, "append_durably", append_durably),
             mock.patch.object(durable, "write_whole", write_all),
             mock.patch("xenbackup.system.folder.write_whole", write_all),

@@ -17,6 +17,7 @@ class Verdict:
     struck: list[str]
     deaths: int = 0
     recoveries: int = 0
+    survivors: int = 0
     outcome: str = ""
     points: int = 0
     memory_points: int = 0
@@ -49,6 +50,7 @@ class Figures:
         for name in (
             "deaths",
             "recoveries",
+            "survivors",
             "points",
             "memory_points",
             "restored",
@@ -65,6 +67,7 @@ class Figures:
             f"{self.seeds} seeds in {seconds:.0f} s ({rate:.1f} a second)",
             f"  processes killed, hosts cut off   {self.sums['deaths']}",
             f"  recoveries                        {self.sums['recoveries']}",
+            f"  commands that lived on            {self.sums['survivors']}",
             f"  points judged                     {self.sums['points']}"
             f" ({self.sums['memory_points']} with memory)",
             f"  points restored by the product    {self.sums['restored']}",

@@ -5,22 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
-from typing import Self
 
 from tests.house import DESTINATION
 from tests.simulation.acts import Doings, find_guest, remove_foreign_volumes
 from tests.simulation.director import EXIT_CODES, MARKED_GONE, Director, Ledger
 from tests.simulation.figures import Verdict
 from tests.simulation.judging import judge_end, judge_start
+from tests.simulation.quickening import quickened
 from tests.simulation.restoring import restore_a_point
 from tests.simulation.schedule import ENDINGS, Event, Schedule, draw_schedule
+from tests.simulation.survivors import Leash
 from tests.simulation.worlds import Shelf, World, build_house
 from xenbackup.dom0.memory_image import inspect_memory_image
 from xenbackup.dom0.simulated import SimulatedHost
@@ -35,55 +35,9 @@ from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.recover import recover_runs
 from xenbackup.operations.runs import find_unfinished
-from xenbackup.pipeline import guest as guest_acts
-from xenbackup.storage import copying
 
 RECOVERIES_LIMIT = 4
 SAVING, VERIFIED = "  journal: saving", "  journal: image-verified"
-BLOCK_BYTES = 256 << 10
-"""The product's blocks are larger than these disks: a copy is to have several."""
-POLL_SECONDS = 10.0
-"""The product's own half second would cost hundreds of looks wherever it waits for minutes."""
-
-
-class InlineExecutor:
-    """Does the work of a copy's threads at once: a story is the same each time it is told."""
-
-    def __init__(self, workers: int, thread_name_prefix: str = "") -> None:
-        self.workers = workers
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing is left to wait for."""
-
-    def submit(self, work: Callable[..., object], *arguments: object) -> Future[object]:
-        done: Future[object] = Future()
-        try:
-            done.set_result(work(*arguments))
-        except Exception as error:  # noqa: BLE001 - it comes out of `result`, as a thread's does
-            done.set_exception(error)
-        return done
-
-
-@contextmanager
-def quickened() -> Iterator[None]:
-    """Small blocks, no threads and short polls while seeds are played, and only then."""
-    polls, executor = guest_acts.POLL_SECONDS, vars(copying)["ThreadPoolExecutor"]
-    walks = [walk.__kwdefaults__ or {} for walk in (copying.copy_blocks, copying.hash_blocks)]
-    blocks = [defaults["block_size_bytes"] for defaults in walks]
-    guest_acts.POLL_SECONDS = POLL_SECONDS
-    vars(copying)["ThreadPoolExecutor"] = InlineExecutor
-    for defaults in walks:
-        defaults["block_size_bytes"] = BLOCK_BYTES
-    try:
-        yield
-    finally:
-        guest_acts.POLL_SECONDS = polls
-        vars(copying)["ThreadPoolExecutor"] = executor
-        for defaults, size in zip(walks, blocks, strict=True):
-            defaults["block_size_bytes"] = size
 
 
 class Player:
@@ -115,7 +69,7 @@ class Player:
             game.wrongs.append(traceback.format_exc().strip().splitlines()[-1])
             game.ledger.tell(traceback.format_exc())
         finally:
-            game.close()
+            game.finish()
             rmtree(place)
         verdict = game.conclude()
         verdict.seconds = time.monotonic() - began
@@ -144,7 +98,8 @@ class _Game:
         self.place = place
         self.ledger = Ledger()
         self.wrongs: list[str] = []
-        self.deaths = self.recoveries = 0
+        self.deaths = self.recoveries = self.survived = 0
+        self.survivor: tuple[Leash, int] | None = None
         self.phase = 0
         self.uuid = ""
         self.verdict = Verdict(
@@ -159,6 +114,10 @@ class _Game:
         if self._host is None:
             self._host = SimulatedHost(self.place)
         return self._host
+
+    def finish(self) -> None:
+        self._end_survivor(signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
         if self._host is not None:
@@ -186,6 +145,7 @@ class _Game:
             self.recoveries += 1
         self._heal()
         self._recover_to_the_end()
+        self._end_survivor()
         self._judge()
         if self.schedule.again and not self.wrongs:
             self._back_up_again()
@@ -200,6 +160,7 @@ class _Game:
         verdict.story = self.ledger.story
         verdict.struck = self.ledger.struck
         verdict.deaths, verdict.recoveries = self.deaths, self.recoveries
+        verdict.survivors = self.survived
         verdict.outcome = str(self.ledger.answers.get("outcome", "cut off"))
         return verdict
 
@@ -249,10 +210,14 @@ class _Game:
                 self.ledger.tell(f"set: {event.describe()}")
                 self.host.set_fault(event.fault)
         director = self._make_director(events)
+        director.awaits = self.survivor[0] if self.survivor else None
         if not any(event.kind in ENDINGS for event in events):
             self._run(director, name, work)
+            self._end_survivor()
             return
         self.close()
+        waits = [event.waits for event in events if event.kind == "survivor"]
+        leash = Leash(waits=waits[0]) if waits else None
         notes = self.place / "notes"
         descriptor = os.open(notes, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         pid = os.fork()
@@ -260,23 +225,48 @@ class _Game:
             gc.disable()
             code = 70
             try:
+                if leash is not None:
+                    leash.become_caller()
+                    director.leash = leash
                 self.ledger.descriptor = descriptor
                 self._run(director, name, work)
                 code = 0
             finally:
                 os._exit(code)
-        _, status = os.waitpid(pid, 0)
+        lives_on = leash is not None and leash.become_watcher()
+        status = 0 if lives_on else os.waitpid(pid, 0)[1]
         os.close(descriptor)
         self.ledger.take_all(notes.read_bytes())
         notes.unlink()
+        if leash is not None and lives_on:
+            self.deaths += 1
+            self.survivor = (leash, pid)
+            return
+        if leash is not None:
+            leash.close()
         code = os.waitstatus_to_exitcode(status)
         ended = next((kind for kind, known in EXIT_CODES.items() if known == code), "")
         if code and not ended:
             self.wrongs.append(f"the process of the {name} ended with {code}")
         if ended:
             self.deaths += 1
+        else:
+            self._end_survivor()
         if ended in ("power-cut", "reboot"):
             self._reboot_host(orderly=ended == "reboot")
+
+    def _end_survivor(self, signal_number: int = 0) -> None:
+        """A command that still lives on goes on to its end now, or dies with the host."""
+        if self.survivor is None:
+            return
+        leash, pid = self.survivor
+        self.survivor = None
+        if signal_number:
+            os.kill(pid, signal_number)
+        leash.let_go()
+        leash.close()
+        os.waitpid(pid, 0)
+        self.survived += 1
 
     def _run(self, director: Director, name: str, work: Callable[[House, Director], None]) -> None:
         host = SimulatedHost(self.place)
@@ -294,6 +284,7 @@ class _Game:
 
     def _reboot_host(self, *, orderly: bool) -> None:
         """The host goes down, with or without its service saving the guests, and comes back."""
+        self._end_survivor(signal.SIGKILL)
         host, store = self.host, Store(self.place)
         self._clear_faults()
         with host.machine() as machine:

@@ -15,7 +15,7 @@ from tests.simulation.worlds import World, list_worlds
 from xenbackup.dom0.simulated.execute import TOOLS
 from xenbackup.dom0.simulated.faults import Fault, FaultKind
 
-ENDINGS = ("kill", "power-cut", "reboot")
+ENDINGS = ("kill", "survivor", "power-cut", "reboot")
 ACTS = (
     "destroy",
     "rename",
@@ -35,6 +35,7 @@ STACK_WEIGHTS = {"xl-4.17": 6, "xl-4.20": 2, "xl-4.3": 1, "xm-3.4": 1}
 KIND_WEIGHTS = {
     "fault": 40,
     "kill": 24,
+    "survivor": 8,
     "power-cut": 8,
     "reboot": 4,
     "act": 20,
@@ -54,6 +55,7 @@ class Event:
     `moment` names the moment instead, for stories written by hand: the first of that name.
 
     `place` is where a kill strikes a journal's line: before, torn (half of it written), after.
+    `waits` is how often a survivor is waited for before it goes on.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Event:
     place: str = "after"
     fault: Fault | None = None
     moment: str = ""
+    waits: int = 0
 
     def describe(self) -> str:
         if self.fault is not None:
@@ -137,6 +140,9 @@ def _draw_run(chosen: random.Random, world: World, moments: tuple[str, ...]) -> 
         elif kind == "act":
             what = _draw_act(chosen, events)
             events.append(Event(kind=kind, at=_draw_moment(chosen, moments), what=what))
+        elif kind == "survivor":
+            at = _draw_inside(chosen, moments) or _draw_moment(chosen, moments)
+            events.append(Event(kind=kind, at=at, waits=chosen.choice((1, 2, 4, 100))))
         elif kind == "image-cut-off":
             ends = [at for at, name in enumerate(moments) if name == f"{world.tool}-save:end"]
             events.append(Event(kind=kind, at=ends[0] if ends else 0))
@@ -186,6 +192,17 @@ def _draw_moment(chosen: random.Random, moments: tuple[str, ...]) -> int:
         return chosen.randrange(len(moments))
     name = chosen.choice(sorted(set(moments)))
     return chosen.choice([at for at, moment in enumerate(moments) if moment == name])
+
+
+def _draw_inside(chosen: random.Random, moments: tuple[str, ...]) -> int:
+    """A moment inside a command of xl or LVM that changes something; 0 for none."""
+    inside = []
+    for at, moment in enumerate(moments):
+        stem, _, stage = moment.partition(":")
+        tool, verb = split_call(stem)
+        if stage != "end" and tool in TOOLS and tool != "xm" and (verb in ACTING or tool in ACTING):
+            inside.append(at)
+    return chosen.choice(inside) if inside else 0
 
 
 def _draw_return(chosen: random.Random, moments: tuple[str, ...]) -> int:

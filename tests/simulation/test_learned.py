@@ -84,6 +84,31 @@ STORIES = (
         expected=("three unpauses failed",),
     ),
     Story(
+        name="after a reboot, killed as it destroys a half-built boot: that is asked for again",
+        guest="mixed",
+        preset="crash",
+        phases=[
+            [Event(kind="power-cut", moment="journal:snapshotting")],
+            [Event(kind="kill", moment="xl-create:built")],
+            [Event(kind="kill", moment="xl-destroy:dying")],
+        ],
+        expected=("its boot never finished",),
+    ),
+    Story(
+        name="a save that outlives its caller is waited for",
+        guest="web",
+        preset="snapshot",
+        phases=[[Event(kind="survivor", moment="xl-save:writing", waits=2)]],
+        expected=("wait for commands of ours that live on",),
+    ),
+    Story(
+        name="an unpause that outlives its caller and never ends is ended",
+        guest="web",
+        preset="checkpoint",
+        phases=[[Event(kind="survivor", moment="xl-unpause:begin", waits=10_000)]],
+        expected=("wait for commands of ours that live on",),
+    ),
+    Story(
         name="started anew while its disks are read: no good point",
         guest="plain",
         preset="cold",

@@ -43,6 +43,26 @@ GUEST_TEETH = (
         tests=(f"{STORAGE}::test_guest_that_was_started_while_cold_read_its_disks_gives_no_point",),
     ),
     Tooth(
+        name="dead-destination-left-behind",
+        act="a destination that never returns does not keep a saved guest away",
+        file="pipeline/abandoning.py",
+        text="        if waited > GRACE_SECONDS:\n",
+        instead="        if waited > 120 + GRACE_SECONDS:\n",
+        tests=(
+            "tests/pipeline/test_dead_destinations_on_simulation.py::test_row_34_guest_comes_back_though_a_write_never_returns",
+        ),
+    ),
+    Tooth(
+        name="fence-before-the-journal",
+        act="an act that was left behind writes nothing when it wakes up",
+        file="pipeline/abandoning.py",
+        text="            if reason := self.explain():\n",
+        instead="            if False:\n                reason = self.explain()\n",
+        tests=(
+            "tests/pipeline/test_dead_destinations_on_simulation.py::test_a_fence_that_is_down_lets_nothing_pass",
+        ),
+    ),
+    Tooth(
         name="disk-set-in-the-pause",
         act="the disk set read inside the pause is compared with the plan's",
         file="pipeline/steps/snapshot.py",
@@ -153,7 +173,7 @@ GUEST_TEETH = (
         name="resuming-mark",
         act="`resuming` is in the journal before the guest is let run",
         file="pipeline/guest.py",
-        text="    context.journal.write(e.Resuming())\n",
+        text="    context.mark_image_stale(e.Resuming())\n",
         instead="",
         tests=(f"{MEMORY}::test_row_16_image_never_comes_back_after_the_guest_was_let_run",),
     ),

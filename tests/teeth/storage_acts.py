@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.teeth.removal_acts import REMOVAL_TEETH
 from tests.teeth.tooth import STORAGE, Tooth
 
 LVM = "tests/unit/test_lvm.py"
@@ -251,4 +252,5 @@ STORAGE_TEETH = (
             "tests/unit/test_images_names.py::test_hostile_domain_names_stay_inside_and_come_back",
         ),
     ),
+    *REMOVAL_TEETH,
 )

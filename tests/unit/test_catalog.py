@@ -174,6 +174,82 @@ def test_each_due_time_is_taken_once(catalog: Catalog) -> None:
     assert NOON + timedelta(days=1) == catalog.find_last_due_time("nightly")
 
 
+def test_newest_due_time_is_found_up_to_a_moment(catalog: Catalog) -> None:
+    for days in (-1, 0, 365):
+        catalog.claim_due_time("nightly", NOON + timedelta(days=days), "r-1")
+    assert NOON == catalog.find_last_due_time("nightly", until=NOON)
+    assert NOON == catalog.find_last_due_time("nightly", until=NOON + timedelta(days=364))
+    assert NOON - timedelta(days=1) == catalog.find_last_due_time(
+        "nightly", until=NOON - timedelta(microseconds=1)
+    )
+    assert None is catalog.find_last_due_time("nightly", until=NOON - timedelta(days=2))
+
+
+def test_schedule_is_dated_from_when_it_was_first_seen(catalog: Catalog) -> None:
+    later = NOON + timedelta(hours=1)
+    assert NOON == catalog.note_schedule("nightly", "30 2 * * * UTC", NOON)
+    assert NOON == catalog.note_schedule("nightly", "30 2 * * * UTC", later)
+    assert later == catalog.note_schedule("weekly", "30 2 * * 0 UTC", later)
+    assert later == catalog.note_schedule("nightly", "30 3 * * * UTC", later)
+    # What a clock that was ahead has noted does not stand.
+    assert NOON == catalog.note_schedule("nightly", "30 3 * * * UTC", NOON)
+
+
+def make_first_version(path: Path) -> None:
+    """A catalog as the first version wrote it: without the table of schedules."""
+    catalog = Catalog(path)
+    catalog.rebuild((make_summary(),), destinations=("usb",))
+    finish(catalog, make_result())
+    catalog.claim_due_time("nightly", NOON, "r-1")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE schedules")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_catalog_of_the_first_version_is_taken_over_with_all_it_holds(catalog: Catalog) -> None:
+    make_first_version(catalog.path)
+    catalog.open()
+    assert not catalog.needs_rebuild()
+    assert (make_summary(),) == catalog.list_points()
+    assert [make_result()] == [entry.result for entry in catalog.list_runs()]
+    assert "r-1" == catalog.find_claimant("nightly", NOON)
+    assert NOON == catalog.note_schedule("nightly", "30 2 * * *", NOON)
+    assert not list(catalog.path.parent.glob("*.damaged-*"))
+
+
+TAKER_OVER = """
+import sys
+from pathlib import Path
+from tests.unit.test_catalog import NOON
+from xenbackup.records.catalog import Catalog
+Catalog(Path(sys.argv[1])).note_schedule(sys.argv[2], "30 2 * * *", NOON)
+"""
+
+
+def test_catalog_of_the_first_version_is_taken_over_once_by_many_processes(
+    catalog: Catalog,
+) -> None:
+    make_first_version(catalog.path)
+    takers = [
+        subprocess.Popen([sys.executable, "-c", TAKER_OVER, str(catalog.path), name])
+        for name in ("a", "b", "c")
+    ]
+    assert [0, 0, 0] == [taker.wait() for taker in takers]
+    assert (make_summary(),) == catalog.list_points()
+    for name in ("a", "b", "c"):
+        assert NOON == catalog.note_schedule(name, "30 2 * * *", NOON + timedelta(days=1))
+
+
+def test_version_that_nobody_wrote_is_refused(catalog: Catalog) -> None:
+    catalog.open()
+    with sqlite3.connect(catalog.path) as connection:
+        connection.execute("PRAGMA user_version = -1")
+    connection.close()
+    with pytest.raises(StateFailed, match="has schema -1"):
+        catalog.open()
+
+
 def test_catalog_is_private_with_its_companions(catalog: Catalog) -> None:
     before = os.umask(0)
     try:
@@ -307,9 +383,9 @@ def test_damage_met_while_writing_does_not_lose_what_is_written(catalog: Catalog
 def test_catalog_of_a_newer_version_is_left_alone(catalog: Catalog) -> None:
     catalog.record_point(make_summary())
     with sqlite3.connect(catalog.path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(StateFailed, match="has schema 2; this version knows 1"):
+    with pytest.raises(StateFailed, match="has schema 3; this version knows 2"):
         catalog.open()
     assert not list(catalog.path.parent.glob("*.damaged-*"))
 

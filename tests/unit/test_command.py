@@ -304,6 +304,7 @@ def test_own_unit_goes_through_systemd_run_where_systemd_rules(tmp_path: Path) -
     expected = [
         *("--wait", "--collect", "--quiet", "--pipe", "--unit=xenbackup-restore"),
         "--property=KillMode=process",
+        "--property=DefaultDependencies=no",
         f"--setenv=PATH={tools}:/usr/bin:/bin",
         *("--setenv=LC_ALL=C", "--setenv=LANGUAGE=", f"--setenv=XENBACKUP_RUN={RUN}"),
         *("--", "/usr/bin/env", "-i"),

@@ -10,14 +10,18 @@ import pytest
 
 from tests.unit.config_files import CONFIGURATION, MINIMAL, write
 from xenbackup.config import Key, Section, describe_keys, load_configuration, load_job
-from xenbackup.config.keys import REQUIRED
+from xenbackup.config.keys import REQUIRED, top_of
 from xenbackup.config.values import read_path, read_snapshot_size
 from xenbackup.errors import ConfigurationError
 from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, StepName
 from xenbackup.model.pipeline import PRESETS, consistency_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "jobs.md").read_text()
-CONFIGURATION_SECTIONS = (Section.CONFIGURATION, Section.SPOOL, Section.DESTINATION)
+OTHERS_OF_DESTINATION = {"kind": 'path = "/srv"\n', "path": 'kind = "images"\n'}
+AROUND_OVERRIDE = {
+    "domains": 'preset = "cold"\n',
+    "require": 'domains = ["a"]\npreset = "cold"\n',
+}
 
 
 def list_rows(title: str) -> list[list[str]]:
@@ -55,11 +59,14 @@ def spell_with(key: Key, value: str) -> str:
     match key.section:
         case Section.CONFIGURATION:
             return line
-        case Section.SPOOL:
-            return f"[spool]\n{line}"
         case Section.DESTINATION:
-            others = {"kind": 'path = "/srv"\n', "path": 'kind = "images"\n'}
-            return f"[destination.x]\n{others[key.name]}{line}"
+            return f"[destination.x]\n{OTHERS_OF_DESTINATION[key.name]}{line}"
+        case Section.MAIL if key.name != "to":
+            return f'[notify.mail]\nto = ["root"]\n{line}'
+        case Section.WEBHOOK if key.name != "url":
+            return f'[notify.webhook]\nurl = "http://x/"\n{line}'
+        case Section.APPRISE if key.name != "urls":
+            return f'[notify.apprise]\nurls = ["x://y"]\n{line}'
         case Section.JOB:
             rest = MINIMAL.splitlines(keepends=True)
             replaced = "preset" if key.name == "steps" else key.name
@@ -68,19 +75,16 @@ def spell_with(key: Key, value: str) -> str:
             step = 'step = "snapshot", ' if key.name == "size" else ""
             steps = f'[{{{step}{line.strip()}}}, "copy", "remove-snapshot"]'
             return f'domains = ["*"]\ndestination = "local"\nsteps = {steps}\n'
-        case Section.RETENTION:
-            return f"{MINIMAL}[retention]\n{line}"
         case Section.OVERRIDE:
-            around = {
-                "domains": 'preset = "cold"\n',
-                "require": 'domains = ["a"]\npreset = "cold"\n',
-            }.get(key.name, 'domains = ["a"]\n')
+            around = AROUND_OVERRIDE.get(key.name, 'domains = ["a"]\n')
             return f"{MINIMAL}[[override]]\n{around}{line}"
+    header = key.section.value.split("`")[1]
+    return f"{MINIMAL if top_of(key.section) is Section.JOB else ''}{header}\n{line}"
 
 
 def load(folder: Path, key: Key, text: str) -> object:
     path = write(folder, text)
-    if key.section in CONFIGURATION_SECTIONS:
+    if top_of(key.section) is Section.CONFIGURATION:
         return load_configuration(path)
     return load_job(path, CONFIGURATION)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.devices import MemoryDevice
 from tests.unit.points import OTHER_POINT, POINT
 from tests.unit.stored_points import list_ids, store_point
-from xenbackup.errors import DestinationFailed, DestinationMissing, PointDamaged
+from xenbackup.errors import DestinationFailed, DestinationMissing, NotOurs, PointDamaged
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.storage.points import PointListing
 
@@ -143,6 +143,10 @@ def test_links_are_never_followed(destination: ImagesDestination, tmp_path: Path
     (finding,) = destination.verify_point(POINT).findings
     assert "xvda.img" == finding.file
     assert "symbolic link" in finding.message
+    with pytest.raises(NotOurs, match=r"no part of a point: xvda\.img \(symbolic link\)"):
+        destination.delete_point(POINT)
+    assert [POINT] == [summary.point for summary in destination.list_points()]
+    (folder / "xvda.img").unlink()
     assert destination.delete_point(POINT)
     assert b"secret" == (outside / "secret").read_bytes()
 

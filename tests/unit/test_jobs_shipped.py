@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xenbackup.config import jobs_folder, load_configuration, load_jobs
-from xenbackup.model.job import Configuration, Consistency, DestinationKind, JobSet
+from xenbackup.model.job import Configuration, Consistency, DestinationKind, JobSet, Mail
 from xenbackup.model.pipeline import AUTO, consistency_of, expand_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,10 @@ def test_sample_configuration_spells_out_only_defaults(configuration: Configurat
 
     assert defaults.toolstack == configuration.toolstack
     assert defaults.spool_path == configuration.spool_path
+    assert defaults.limits == configuration.limits
+    assert defaults.politeness == configuration.politeness
+    assert defaults.notify == configuration.notify
+    assert defaults.keep_journals_seconds == configuration.keep_journals_seconds
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,9 @@ def test_keys_that_shipped_files_comment_out_are_right_too(
     uncommented = load_configuration(sample)
     assert 100 << 20 == uncommented.bandwidth_limit_bytes_per_second
     assert ["local", "standby"] == [spec.name for spec in uncommented.destinations]
+    assert Mail(to=("root",)) == uncommented.notify.mail
+    assert uncommented.metrics_path.endswith("/xenbackup.prom")
+    assert ("/usr/local/sbin/page-me", "backup") == uncommented.hooks.failed
 
 
 def uncomment(path: Path) -> list[str]:

@@ -26,7 +26,8 @@ FLOORS = {
     "service": 7,
     "__main__": 8,
 }
-SAME_FLOOR = {("system", "errors"), ("config", "system")}
+# What of it the cli may know is in a test of its own.
+SAME_FLOOR = {("system", "errors"), ("config", "system"), ("cli", "service")}
 PURE = ("planning",)
 IMPURE_MODULES = {"os", "time", "subprocess", "socket", "random", "secrets", "shutil"}
 FILE_LIMIT_LINES = 500
@@ -69,6 +70,35 @@ def test_imports_go_downward_only() -> None:
             if FLOORS[target] >= FLOORS[room] and not (FLOORS[target] == FLOORS[room] == 0):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert wrong == []
+
+
+SERVICE_FOR_ALL_VERBS = "xenbackup.service.control"
+SERVICE_FOR_ITS_VERB = "xenbackup.service.daemon"
+DAEMON_SIDE = ("binding", "connection", "outbox", "peers", "permissions", "server", "stream")
+
+
+def test_the_command_line_knows_of_the_service_only_its_client_and_its_verb() -> None:
+    wrong = []
+    for path in sorted((PACKAGE / "cli").rglob("*.py")):
+        for name in list_imports(path):
+            if not name.startswith("xenbackup.service"):
+                continue
+            its_own = path.name == "daemon_verb.py" and name.startswith(SERVICE_FOR_ITS_VERB)
+            parts = name.removeprefix(SERVICE_FOR_ALL_VERBS).split(".")
+            of_client = name.startswith(SERVICE_FOR_ALL_VERBS) and not set(parts) & set(DAEMON_SIDE)
+            if not its_own and not of_client:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert [] == wrong
+
+
+def test_the_service_does_not_know_the_command_line() -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in sorted((PACKAGE / "service").rglob("*.py"))
+        for name in list_imports(path)
+        if name.startswith("xenbackup.cli")
+    ]
+    assert [] == wrong
 
 
 def test_every_room_has_its_floor() -> None:

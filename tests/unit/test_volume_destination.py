@@ -35,6 +35,8 @@ SPEC = DestinationSpec(name="spare", kind=DestinationKind.VOLUME, path="backup")
 class Scene:
     """A simulated host with a group of prepared volumes, and the destination on it."""
 
+    spec = SPEC
+
     def __init__(self, folder: Path) -> None:
         create_host(folder / "host", groups=(GroupSpec(), GroupSpec(name="backup")))
         self.folder = folder

@@ -8,8 +8,8 @@ import click
 
 from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.stopping import StopRequest
-from xenbackup.cli.verb import Verb, suggest_among
-from xenbackup.errors import ExitCode, PlanRefused, UsageError
+from xenbackup.cli.verb import Verb
+from xenbackup.errors import ExitCode
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
@@ -44,52 +44,59 @@ def plan(invocation: Invocation, job: str) -> int:
 def run(invocation: Invocation, job: str, domain: str, dry_run: bool) -> int:
     """Run JOB now: one round over its guests, each one undone if it fails.
 
-    What earlier runs could not remove is tried again first. Ctrl-C stops it: what was begun is
-    undone, the guest first.
+    Where the service runs, it does the work, and this shows how it goes: Ctrl-C stops looking,
+    `xenbackup cancel` stops the run. Otherwise the work is done here: what earlier runs could not
+    remove is tried again first, and Ctrl-C stops it: what was begun is undone, the guest first.
     """
-    from xenbackup.cli import reports
-    from xenbackup.cli.shapes import shape_round
+    if not dry_run:
+        from xenbackup.cli.attaching import run_in_daemon
+
+        answer = run_in_daemon(invocation, job, domain)
+        if answer is not None:
+            return answer
     from xenbackup.config import choose_job
-    from xenbackup.operations.backup import run_round
 
     house = invocation.open_house()
     chosen = choose_job(house.jobs, job)
     if dry_run:
         return _show_plan(invocation, _plan(house, chosen, domain))
     _warn_of_broken_files(invocation, house)
+    return _run_here(invocation, house, chosen, domain)
+
+
+def _run_here(invocation: Invocation, house: House, job: Job, domain: str) -> int:
+    """A round in the foreground, with all that surrounds it."""
+    from xenbackup.cli import reports
+    from xenbackup.errors import XenbackupError
+    from xenbackup.model.names import make_run_id
+    from xenbackup.operations.backup import run_round
+    from xenbackup.operations.round import describe_failure, finish_round, prepare_round
+
+    round_id = make_run_id(house.host.now(), house.entropy(6))
     with StopRequest(_STOPPING) as stop:
-        _settle_debts(invocation, house)
-        planned = _plan(house, chosen, domain)
+        try:
+            prepare_round(job, round_id)
+            _settle_debts(invocation, house)
+            planned = _plan(house, job, domain)
+        except XenbackupError as error:
+            finish_round(house, job, describe_failure(job, round_id, error))
+            raise
         if not invocation.json:
             invocation.output.say(reports.report_plan(planned, invocation.page))
             invocation.output.say()
         watcher = _choose_watcher(invocation, house, planned)
-        result = run_round(house, chosen, planned, watcher, stop.reason)
-    if invocation.json:
-        invocation.output.emit(shape_round(result))
-    else:
-        invocation.output.say()
-        invocation.output.say(reports.report_round(result, invocation.page))
-        reports.tell_troubles(result, invocation.output, invocation.margin)
-    return int(result.exit_code)
+        result = run_round(house, job, planned, watcher, stop.reason, round_id=round_id)
+        told = finish_round(house, job, result)
+    for message in told:
+        invocation.warn(message)
+    return reports.tell_result(result, invocation)
 
 
 def _plan(house: House, job: Job, domain: str) -> Plan:
     """Raises: UsageError naming the guests that there are, PlanRefused when there are none."""
-    from xenbackup.operations.plan import plan_job
+    from xenbackup.operations.plan import plan_round
 
-    try:
-        return plan_job(house, job, domain)
-    except PlanRefused as error:
-        if not domain:
-            raise
-        whole = plan_job(house, job)
-        names = [found.domain.name for found in whole.domains]
-        names += [found.name for found in whole.refused]
-        raise UsageError(
-            f'Job {job.name} has no guest "{show_text(domain)}" on this host.',
-            hint=suggest_among(domain, names, "its guests are"),
-        ) from error
+    return plan_round(house, job, domain)
 
 
 def _show_plan(invocation: Invocation, planned: Plan) -> int:
@@ -128,7 +135,8 @@ def _settle_debts(invocation: Invocation, house: House) -> None:
 
 
 def _choose_watcher(invocation: Invocation, house: House, planned: Plan) -> RunWatcher:
-    from xenbackup.cli.watching import LogWatcher, PersonWatcher, ProgramWatcher
+    from xenbackup.cli.watching import PersonWatcher, ProgramWatcher
+    from xenbackup.operations.run_log import LogWatcher
 
     if invocation.json:
         return ProgramWatcher(invocation.output)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import click
 
 from xenbackup.cli.invocation import Invocation
+from xenbackup.cli.nagios import NagiosCode, tell_nagios
 from xenbackup.cli.output import SCHEMA
 from xenbackup.cli.page import Page
 from xenbackup.cli.problem_text import report_problem, shape_problem
@@ -20,20 +20,9 @@ from xenbackup.model.problem import Severity
 if TYPE_CHECKING:
     from xenbackup.operations.check import CheckReport, CheckResult
 
-# What one line of a status page holds.
-_NAGIOS_LIMIT_LETTERS = 400
 _COLOURS = {"ok": Colour.GREEN, "warning": Colour.YELLOW, "failed": Colour.RED}
 _RESULT_WIDTH = max(len(verdict) for verdict in _COLOURS)
 _CHECK_WIDTH = len("guest-files:")
-
-
-class NagiosCode(IntEnum):
-    """Exit codes that monitoring plugins have agreed on."""
-
-    OK = 0
-    WARNING = 1
-    CRITICAL = 2
-    UNKNOWN = 3
 
 
 @click.command(cls=Verb, short_help="Look for problems of the host, and of a job.")
@@ -122,7 +111,7 @@ def _check_for_nagios(invocation: Invocation, job: str) -> int:
     try:
         report = _check(invocation, job)
     except XenbackupError as error:
-        return _tell_nagios(invocation, NagiosCode.UNKNOWN, error.message)
+        return tell_nagios(invocation, NagiosCode.UNKNOWN, error.message)
     code = {
         "ok": NagiosCode.OK,
         "warning": NagiosCode.WARNING,
@@ -138,11 +127,4 @@ def _check_for_nagios(invocation: Invocation, job: str) -> int:
     text = " ".join(told) or f"All {len(report.checks)} checks are good."
     if len(told) > 1:
         text = f"{len(told)} problems: {text}"
-    return _tell_nagios(invocation, code, text)
-
-
-def _tell_nagios(invocation: Invocation, code: NagiosCode, text: str) -> int:
-    """A bar would begin performance data, a line break the long output."""
-    line = show_text(" ".join(text.split()), limit=_NAGIOS_LIMIT_LETTERS).replace("|", "/")
-    invocation.output.say(f"XENBACKUP {code.name} - {line}")
-    return int(code)
+    return tell_nagios(invocation, code, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,9 @@ from xenbackup.cli.page import Page
 from xenbackup.cli.text import format_rate
 from xenbackup.cli.verb import VerbGroup
 from xenbackup.errors import ConfigurationError, ExitCode
-from xenbackup.model.job import Configuration, Job, JobSet, PipelineSpec
+
+if TYPE_CHECKING:
+    from xenbackup.model.job import Configuration, Job, JobSet, PipelineSpec
 
 
 @click.group(cls=VerbGroup)

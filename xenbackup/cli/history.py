@@ -90,10 +90,10 @@ def list_history(house: House, limit: int) -> tuple[KnownRun, ...]:
 
 def _read_told_run(path: Path) -> KnownRun | None:
     """A run as its journal tells it; None for a journal whose run died before its first line."""
-    if not path.stat().st_size:
-        return None
     try:
         lines = read_journal(path)
+        if not lines:
+            return None
         record = fold_entries(tuple(line.entry for line in lines))
     except JournalDamaged as error:
         return KnownRun(run=path.stem, outcome=UNREADABLE, error=error.message)

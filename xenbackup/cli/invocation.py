@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from xenbackup.dom0.host import Host
     from xenbackup.operations.house import House
     from xenbackup.operations.tools import Tools
+    from xenbackup.service.control.protocol import Layout
 
 
 @dataclass(kw_only=True)
@@ -48,6 +50,35 @@ class Invocation:
         page = open_page(sys.stderr)
         return page if sys.stderr.isatty() else replace(page, width=UNWRAPPED)
 
+    @property
+    def socket_path(self) -> Path:
+        """Where this host's daemon would listen."""
+        root = self.simulated if self.simulated is not None else Path("/")
+        return root / "run/xenbackup/control.sock"
+
+    @property
+    def is_stranger(self) -> bool:
+        """The state of this host is another user's: we may look only through the daemon's eyes."""
+        if self.configuration is not None:
+            return False
+        root = self.simulated if self.simulated is not None else Path("/")
+        try:
+            return (root / "var/lib/xenbackup").stat().st_uid != os.geteuid()
+        except OSError:
+            return False
+
+    def describe_layout(self) -> Layout:
+        """How a page must be laid out to look as one of our own."""
+        from xenbackup.cli.text import can_encode, measure_terminal, wants_colour
+        from xenbackup.service.control.protocol import Layout
+
+        return Layout(
+            json=self.json,
+            width=min(max(measure_terminal(sys.stdout), 20), 1000),
+            colour=wants_colour(sys.stdout, os.environ),
+            utf8=can_encode(sys.stdout),
+        )
+
     def open_host(self) -> Host:
         """The host that is meant. Raises: UsageError."""
         from xenbackup import bootstrap
@@ -62,6 +93,21 @@ class Invocation:
 
         house = bootstrap.open_house(self.open_host(), self.configuration)
         self.state_folder = house.state_folder
+        return house
+
+    def open_house_to_recover(self) -> House:
+        """The house, also where its configuration is broken: then a warning tells what is wrong.
+
+        Raises: CommandFailed when no toolstack answers.
+        """
+        from xenbackup import bootstrap
+
+        house, problems = bootstrap.open_house_to_recover(self.open_host(), self.configuration)
+        self.state_folder = house.state_folder
+        for problem in problems:
+            self.warn(problem)
+        if problems:
+            self.warn("The configuration is broken: guests are brought back without it.")
         return house
 
     def open_tools(self) -> Tools:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one call; returns its exit code. The console script passes it on to `sys.exit`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation(output=Output(), json="--json" in _take_options(words))
-    exit_code = _run(invocation, words)
+    exit_code = run_words(invocation, words)
     _flush_streams()
     if invocation.output.failure and exit_code == ExitCode.GOOD:
         invocation.output.remark(f"Error: Cannot write the result: {invocation.output.failure}.")
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code
 
 
-def _run(invocation: Invocation, words: list[str]) -> int:
+def run_words(invocation: Invocation, words: list[str]) -> int:
+    """Run one call that speaks through `invocation`; returns its exit code, and never raises."""
     try:
         result = xenbackup.main(
             args=words, prog_name="xenbackup", obj=invocation, standalone_mode=False

@@ -28,9 +28,14 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             _keep_unprintable_text(stream)
 
-    def say(self, text: str = "") -> None:
+    @property
+    def unheard(self) -> bool:
+        """Nobody reads the results any more: who repeats them may stop."""
+        return "stdout" in self._silent
+
+    def say(self, text: str = "", *, newline: bool = True) -> None:
         """A line of the result, for a person."""
-        self._write("stdout", text)
+        self._write("stdout", text, newline=newline)
 
     def remark(self, text: str = "", *, newline: bool = True) -> None:
         """A line on the way: progress, warnings, errors. Never part of the result."""

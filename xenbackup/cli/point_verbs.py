@@ -74,6 +74,11 @@ def _report_listing(listing: PointListing, domain: str, now: datetime, page: Pag
         )
         for found in listing.damaged
     ]
+    notes += [
+        page.note(f"{summary.point} of {show_text(summary.domain)}: never pruned.", mark="Pinned:")
+        for summary in listing.points
+        if summary.pinned
+    ]
     notes += [page.note(f"{show_text(text)}", mark="Unreadable:") for text in listing.unreadable]
     notes += [page.note(f"{show_text(text)}", mark="Not finished:") for text in listing.leftovers]
     return "\n".join([*parts, *notes]).rstrip("\n")

@@ -26,14 +26,15 @@ _NO_STOPPING = "recovery goes on to its end: a guest is not left half-way."
 def recover(invocation: Invocation) -> int:
     """Finish or undo every run that was cut off (a kill, a power cut), the guest first.
 
-    Harmless at any time: runs that are alive in another process are left alone.
+    Harmless at any time: runs that are alive in another process are left alone. A configuration
+    that is broken keeps no guest down: what lies at destinations then waits until it is mended.
     """
     from xenbackup.cli.watching import PersonWatcher
     from xenbackup.model.progress import SilentWatcher
     from xenbackup.operations.recover import recover_runs
     from xenbackup.operations.restore import list_incomplete_restores, settle_restores
 
-    house = invocation.open_house()
+    house = invocation.open_house_to_recover()
     watcher = (
         SilentWatcher()
         if invocation.json

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import Output
 from xenbackup.cli.page import Page, style_outcome
 from xenbackup.cli.problem_text import report_problem
+from xenbackup.cli.shapes import shape_round
 from xenbackup.cli.text import Colour, format_duration, format_size
 from xenbackup.model.job import StepName
 from xenbackup.model.plan import DomainPlan, Plan
@@ -179,6 +181,17 @@ def report_round(result: RoundResult, page: Page) -> str:
     good = sum(run.outcome is Outcome.OK for run in result.runs)
     parts += ["", f"Job {result.job}: {result.outcome.value}, {good} of {len(result.runs)} guests."]
     return "\n".join(parts)
+
+
+def tell_result(result: RoundResult, invocation: Invocation) -> int:
+    """The end of `run`, for a person or a program; returns the exit code."""
+    if invocation.json:
+        invocation.output.emit(shape_round(result))
+        return int(result.exit_code)
+    invocation.output.say()
+    invocation.output.say(report_round(result, invocation.page))
+    tell_troubles(result, invocation.output, invocation.margin)
+    return int(result.exit_code)
 
 
 def tell_troubles(result: RoundResult, output: Output, page: Page) -> None:

@@ -10,9 +10,11 @@ import click
 
 from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import Output
-from xenbackup.config.values import suggest
 from xenbackup.errors import UsageError
 from xenbackup.model.printable import show_text
+
+ANSWERED = ("runs", "show", "points", "check", "plan", "inventory")
+"""Verbs that only look, and that the daemon renders for others."""
 
 
 def find_invocation(context: click.Context) -> Invocation:
@@ -78,10 +80,17 @@ def make_global_options() -> list[click.Parameter]:
     ]
 
 
+def _suggest(name: str, known: Sequence[str]) -> str:
+    """The readers of TOML that come with this import cost a good verb more than all else."""
+    from xenbackup.config.values import suggest
+
+    return suggest(name, known)
+
+
 def suggest_among(name: str, known: Sequence[str], introduction: str) -> str:
     """A hint after a wrong name: the nearest one, and all that there are."""
     listed = f"{introduction} {', '.join(known) or 'none'}"
-    nearest = suggest(name, known)
+    nearest = _suggest(name, known)
     return f"{nearest} {listed[0].upper()}{listed[1:]}" if nearest else listed
 
 
@@ -91,6 +100,17 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or []), *make_global_options()]
         super().__init__(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it here; or let the daemon, for users who cannot read the state themselves."""
+        invocation = find_invocation(ctx)
+        if self.name in ANSWERED and invocation.is_stranger:
+            from xenbackup.cli.asking import ask_for_page
+
+            answer = ask_for_page(invocation, self.name, ctx.params)
+            if answer is not None:
+                return answer
+        return super().invoke(ctx)
 
 
 class VerbGroup(click.Group):
@@ -116,7 +136,7 @@ class VerbGroup(click.Group):
             verbs = f"the verbs are {', '.join(known)}"
             raise UsageError(
                 f'`{ctx.command_path}` has no verb "{show_text(name, limit=80)}".',
-                hint="; ".join(part for part in (suggest(name, known), verbs) if part),
+                hint="; ".join(part for part in (_suggest(name, known), verbs) if part),
             )
         return super().resolve_command(ctx, args)
 

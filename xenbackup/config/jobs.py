@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xenbackup.config.calendar import read_blackout, read_window
 from xenbackup.config.clock import read_schedule, read_timezone
 from xenbackup.config.document import read_document, show_path
+from xenbackup.config.hooks import read_hooks
 from xenbackup.config.keys import Section
 from xenbackup.config.table import Notes, TableReader
 from xenbackup.config.values import (
     NAME_RULE,
     Choice,
     Unfit,
+    WholeNumber,
     describe_value,
     is_name,
     read_away_time,
     read_catch_up,
     read_count,
     read_disk_pattern,
+    read_greatest_age,
+    read_jitter,
     read_name,
     read_pattern,
+    read_retry_wait,
     read_snapshot_size,
     read_text,
+    read_time_limit,
     suggest,
 )
 from xenbackup.errors import ConfigurationError, UsageError
@@ -48,6 +55,7 @@ from xenbackup.model.pipeline import (
 )
 from xenbackup.model.printable import show_text
 
+MOST_RETRIES = 10
 _SUFFIX = ".toml"
 _STEP_NAMES = tuple(step.value for step in StepName)
 _REQUIREMENTS = (Consistency.MEMORY.value, Consistency.CRASH.value)
@@ -135,6 +143,18 @@ def load_job(path: Path, configuration: Configuration) -> Job:
         catch_up_seconds=float(reader.read("catch_up", read_catch_up, defaults.catch_up_seconds)),
         retention=_read_retention(reader),
         overrides=_read_overrides(reader, notes, require),
+        windows=reader.read_list("windows", read_window),
+        blackouts=reader.read_list("blackouts", read_blackout),
+        jitter_seconds=float(reader.read("jitter", read_jitter, 0)),
+        time_limit_seconds=float(reader.read("time_limit", read_time_limit, 0)),
+        retries=reader.read("retries", WholeNumber(0, MOST_RETRIES), defaults.retries),
+        retry_after_seconds=float(
+            reader.read("retry_after", read_retry_wait, defaults.retry_after_seconds)
+        ),
+        max_age_seconds=float(reader.read("max_age", read_greatest_age, 0)),
+        hooks=(
+            read_hooks(reader, Section.JOB_HOOKS) if reader.has("hooks") else configuration.hooks
+        ),
     )
     notes.raise_if_found()
     return job

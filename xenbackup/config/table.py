@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from xenbackup.config.document import Document, Place, show_path
-from xenbackup.config.keys import Section, names_in, sections_of
+from xenbackup.config.keys import Section, names_in, sections_of, top_of
 from xenbackup.config.values import Unfit, describe_value, suggest
 from xenbackup.errors import ConfigurationError
 from xenbackup.model.printable import show_text
@@ -143,14 +143,15 @@ class TableReader:
     def open_table(self, name: str, section: Section) -> TableReader:
         """The reader of a table inside; an empty one when the key is missing or no table."""
         value = self._table.get(name, {})
+        header = ".".join(str(part) for part in self.place_of(name))
         if not isinstance(value, dict):
             self.note(
                 name,
                 f"is {describe_value(value)}, expected a table",
-                f"write it as [{name}], with its keys on the lines below",
+                f"write it as [{header}], with its keys on the lines below",
             )
             value = {}
-        return self.open_entry(value, name=name, section=section, context=f" in [{name}]")
+        return self.open_entry(value, name=name, section=section, context=f" in [{header}]")
 
     def open_entry(
         self,
@@ -172,26 +173,24 @@ class TableReader:
 
     def _note_unknown(self, name: str) -> None:
         known = names_in(self._section)
-        hint = suggest(name, known)
-        if hint:
+        hint = self._locate_elsewhere(name) or suggest(name, known)
+        if hint.startswith("did you mean"):
             self._suggested.add(hint.split("`")[1])
-        else:
-            hint = self._locate_elsewhere(name) or f"the keys here are {', '.join(known)}"
+        hint = hint or f"the keys here are {', '.join(known)}"
         sentence = f"unknown key `{show_text(name, limit=80)}`{self._context}"
         self._notes.add(self.place_of(name), sentence, hint)
 
     def _locate_elsewhere(self, name: str) -> str:
         """A key of another table: TOML gives every line below a [header] to that table."""
-        if Section.JOB in (homes := sections_of(name)) and self._section in (
-            Section.RETENTION,
-            Section.OVERRIDE,
-        ):
-            return f"`{name}` belongs to the job itself: move it above the first [table]"
-        if Section.CONFIGURATION in homes and self._section in (
-            Section.SPOOL,
-            Section.DESTINATION,
-        ):
+        top = top_of(self._section)
+        homes = [home for home in sections_of(name) if top_of(home) is top]
+        if top in homes:
+            if top is Section.JOB:
+                return f"`{name}` belongs to the job itself: move it above the first [table]"
             return f"`{name}` belongs above the first [table]"
-        if Section.RETENTION in homes and self._section is Section.JOB:
-            return f"`{name}` belongs to [retention]: put it below that header"
-        return ""
+        if self._section is not top:
+            return ""
+        headers = [home.value.split("`")[1] for home in homes if home is not Section.STEP]
+        if not headers:
+            return ""
+        return f"`{name}` belongs to {' or '.join(headers)}: put it below that header"

@@ -33,6 +33,7 @@ BYTES_IN = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 
 SHORTEST_AWAY_SECONDS = 1
 LONGEST_AWAY_SECONDS = 7 * 86400
 LONGEST_CATCH_UP_SECONDS = 366 * 86400
+LONGEST_KEPT_SECONDS = 3660 * 86400
 # Below this a single 4 MiB read would stand still for over a minute.
 LOWEST_RATE = 64 << 10
 HIGHEST_RATE = 1 << 40
@@ -138,21 +139,33 @@ def read_name(value: object) -> str | Unfit:
     return Unfit(expected=NAME_RULE)
 
 
-def _read_duration(value: object, *, least: int, most: int, words: str) -> int | Unfit:
-    expected = f'a duration such as "90s", "10m", "2h" or "1d" ({words})'
-    seconds: int | None = None
-    hint = ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        seconds = value
-    elif isinstance(value, str):
-        found = _DURATION.fullmatch(value)
-        if found:
-            seconds = int(found.group(1)) * SECONDS_IN[found.group(2)]
-        else:
-            hint = _suggest_duration(value)
-    if seconds is None or not least <= seconds <= most:
-        return Unfit(expected=expected, hint=hint)
-    return seconds
+@dataclass(frozen=True)
+class Duration:
+    """Reads seconds, or a text such as "10m"; `words` say the bounds to a person."""
+
+    least_seconds: int
+    most_seconds: int
+    words: str
+    zero: bool = False
+    """Whether 0 is taken too, though it is below the least."""
+
+    def __call__(self, value: object) -> int | Unfit:
+        expected = f'a duration such as "90s", "10m", "2h" or "1d" ({self.words})'
+        seconds: int | None = None
+        hint = ""
+        if isinstance(value, int) and not isinstance(value, bool):
+            seconds = value
+        elif isinstance(value, str):
+            found = _DURATION.fullmatch(value)
+            if found:
+                seconds = int(found.group(1)) * SECONDS_IN[found.group(2)]
+            else:
+                hint = _suggest_duration(value)
+        if seconds == 0 and self.zero:
+            return 0
+        if seconds is None or not self.least_seconds <= seconds <= self.most_seconds:
+            return Unfit(expected=expected, hint=hint)
+        return seconds
 
 
 def _suggest_duration(text: str) -> str:
@@ -169,23 +182,34 @@ def _suggest_duration(text: str) -> str:
     return ""
 
 
-def read_away_time(value: object) -> int | Unfit:
-    """`max_away`, in seconds."""
-    return _read_duration(
-        value, least=SHORTEST_AWAY_SECONDS, most=LONGEST_AWAY_SECONDS, words="1s to 7d"
-    )
+read_away_time = Duration(SHORTEST_AWAY_SECONDS, LONGEST_AWAY_SECONDS, "1s to 7d")
+read_catch_up = Duration(0, LONGEST_CATCH_UP_SECONDS, "0 to 366d")
+read_jitter = Duration(0, 12 * 3600, "0 to 12h")
+read_time_limit = Duration(60, 30 * 86400, "1m to 30d")
+read_retry_wait = Duration(1, 86400, "1s to 1d")
+read_greatest_age = Duration(60, LONGEST_CATCH_UP_SECONDS, "1m to 366d")
+read_hook_time = Duration(1, 86400, "1s to 1d")
+read_keeping_time = Duration(3600, LONGEST_KEPT_SECONDS, "1h to 3660d, or 0 for all", zero=True)
 
 
-def read_catch_up(value: object) -> int | Unfit:
-    """`catch_up`, in seconds."""
-    return _read_duration(value, least=0, most=LONGEST_CATCH_UP_SECONDS, words="0 to 366d")
+@dataclass(frozen=True)
+class WholeNumber:
+    """Reads a whole number within bounds, both included."""
+
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int | Unfit:
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.least <= value <= self.most
+        ):
+            return value
+        return Unfit(expected=f"a whole number from {self.least} to {self.most}")
 
 
-def read_count(value: object) -> int | Unfit:
-    """How many recovery points to keep."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_POINTS:
-        return value
-    return Unfit(expected=f"a whole number from 0 to {MOST_POINTS}")
+read_count = WholeNumber(0, MOST_POINTS)
 
 
 def _suggest_binary_unit(text: str) -> str:

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from xenbackup.dom0.image_head import (
     MAGIC,
@@ -269,9 +269,8 @@ def _rewrite_configuration(
     text: str, name: str | None, uuid: str | None, disks: Mapping[str, str]
 ) -> str:
     configuration = parse_json(text)
-    creation = configuration["c_info"]
-    if not isinstance(creation, dict):
-        raise RestoreRefused("The memory image's configuration has no c_info object.")
+    # That it is an object, parse_json has seen.
+    creation = cast(dict[str, object], configuration["c_info"])
     if name is not None:
         creation["name"] = check_domain_name(name)
     if uuid is not None:

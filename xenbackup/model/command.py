@@ -18,6 +18,7 @@ class Command:
     command in, so that stopping our service cannot take its children along; where systemd does
     not run, a session of its own serves. `kill_late` marks a command that is dangerous to kill
     (lvcreate inside its suspended window): past the deadline it gets ten times the grace.
+    `environment` is added to the little that every command gets; `stdin` is what the command reads.
     """
 
     argv: tuple[str, ...]
@@ -27,6 +28,8 @@ class Command:
     on_stderr_line: Callable[[str], None] | None = None
     own_unit: str = ""
     kill_late: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    stdin: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,11 @@ def check_domain_name(name: str) -> str:
             f"Domain name {name!r} holds a control character; no command is built from it.",
             hint="rename the domain with `xl rename`",
         )
-    if len(name.encode("utf-8", "surrogateescape")) > DOMAIN_NAME_LIMIT_BYTES:
+    try:
+        length_bytes = len(name.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise UsageError(f"Domain name {name!r} holds half a surrogate pair.") from error
+    if length_bytes > DOMAIN_NAME_LIMIT_BYTES:
         raise UsageError(f"Domain name {name!r} is longer than {DOMAIN_NAME_LIMIT_BYTES} bytes.")
     return name
 

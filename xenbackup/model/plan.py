@@ -122,13 +122,17 @@ class DomainPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedDomain:
-    """A domain the job selects but cannot back up, and why; `exit_code` is that of its run."""
+    """A domain the job selects but cannot back up, and why; `exit_code` is that of its run.
+
+    `may_pass`: the reason may be gone a while later, with nobody's help.
+    """
 
     name: str
     uuid: str
     reason: str
     hint: str = ""
     exit_code: int = 1
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,12 @@ class RunWatcher(Protocol):
     def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
         """`what` is a disk, `memory image` or `saving memory`; amounts are bytes."""
 
+    def absence_began(self, run_id: str) -> None:
+        """The guest is about to stand still."""
+
+    def absence_ended(self, run_id: str) -> None:
+        """The guest runs again."""
+
     def rescue_began(self, run_id: str, reason: str) -> None: ...
 
     def warned(self, run_id: str, message: str) -> None: ...
@@ -40,6 +46,12 @@ class SilentWatcher:
         """Nothing to tell."""
 
     def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
+        """Nothing to tell."""
+
+    def absence_began(self, run_id: str) -> None:
+        """Nothing to tell."""
+
+    def absence_ended(self, run_id: str) -> None:
         """Nothing to tell."""
 
     def rescue_began(self, run_id: str, reason: str) -> None:

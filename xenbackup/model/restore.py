@@ -191,7 +191,10 @@ class MarkedTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreMark:
-    """A restore that has begun and not ended: its targets hold neither the old nor the new."""
+    """A restore that has begun and not ended: its targets hold neither the old nor the new.
+
+    `domid` is the guest that was built whole, paused, of that boot: only to be let run any more.
+    """
 
     restore: str
     point: str
@@ -202,6 +205,7 @@ class RestoreMark:
     boot_id: str
     phase: RestorePhase
     targets: tuple[MarkedTarget, ...]
+    domid: int | None = None
 
     @property
     def condition(self) -> str:
@@ -210,7 +214,7 @@ class RestoreMark:
         if self.phase is RestorePhase.WRITING:
             return f"its disks hold neither the old nor the new; {again}"
         if self.phase is RestorePhase.REBUILDING:
-            return f"its disks are whole, but the guest was not rebuilt in its memory; {again}"
+            return f"its disks are whole, but the guest was not built; {again}"
         return (
             "its disks are whole, and the guest was about to run: look at `xl list`, unpause it "
             f"where it is paused; where it is not there, {again}"
@@ -223,7 +227,7 @@ class RestoreWatcher(Protocol):
     def restore_began(self, plan: RestorePlan) -> None: ...
 
     def act_began(self, what: str) -> None:
-        """`what` says it for a person: `verify xvda`, `restore xvda`, `restore memory`, `start`."""
+        """`what`: `verify xvda`, `restore xvda`, `restore memory`, `build`, `start`."""
 
     def amount_done(self, what: str, done: int, total: int) -> None:
         """`what` as in `act_began`; amounts are bytes."""

@@ -20,6 +20,7 @@ class RunResult:
     """What became of one domain in a round; `away_seconds` is measured, suspend to return.
 
     `exit_code` is what a command ends with when this run is the only one and has failed.
+    `may_pass`: it failed for a reason that may be gone a while later, and left nothing undone.
     """
 
     run: str
@@ -37,14 +38,20 @@ class RunResult:
     error: str = ""
     hint: str = ""
     exit_code: int = 1
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundResult:
-    """One execution of a job over its domains."""
+    """One execution of a job over its domains.
+
+    `error` is there when the round failed as a whole, before any run: its plan, or its `before`.
+    """
 
     round: str
     job: str
     outcome: Outcome
     exit_code: int
     runs: tuple[RunResult, ...]
+    error: str = ""
+    hint: str = ""

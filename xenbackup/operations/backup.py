@@ -1,4 +1,8 @@
-"""Backup: one round of a job, a run for each of its domains."""
+"""Backup: one round of a job, a run for each of its domains.
+
+`run_round` does a whole round, domain after domain. Whoever wants to decide when each run begins
+opens the round (`open_round`), runs its domains, and concludes it.
+"""
 
 from __future__ import annotations
 
@@ -35,28 +39,48 @@ def run_round(
     plan: Plan,
     watcher: RunWatcher,
     cancelled: Callable[[], str],
+    *,
+    round_id: str = "",
 ) -> RoundResult:
     """Run the plan, domain after domain; one that fails does not stop the others."""
-    the_round = _Round(
-        house=house,
-        job=job,
-        round_id=make_run_id(house.host.now(), house.entropy(6)),
-        watcher=watcher,
-        cancelled=cancelled,
-        limit=house.make_limit(),
-    )
+    opened = open_round(house, job, watcher, cancelled, round_id=round_id)
     results = []
     for refused in plan.refused:
-        results.append(the_round.note(the_round.refuse(refused)))
+        results.append(opened.note(opened.refuse(refused)))
     for domain_plan in plan.domains:
-        results.append(the_round.note(the_round.run_domain(domain_plan)))
-    outcome = judge_round(tuple(results))
+        results.append(opened.note(opened.run_domain(domain_plan)))
+    return conclude_round(opened, tuple(results))
+
+
+def open_round(
+    house: House,
+    job: Job,
+    watcher: RunWatcher,
+    cancelled: Callable[[], str],
+    *,
+    round_id: str = "",
+    limit: BandwidthLimit | None = None,
+) -> Round:
+    """A round whose runs are yet to come; `limit` is one that other rounds share."""
+    return Round(
+        house=house,
+        job=job,
+        round_id=round_id or make_run_id(house.host.now(), house.entropy(6)),
+        watcher=watcher,
+        cancelled=cancelled,
+        limit=limit or house.make_limit(),
+    )
+
+
+def conclude_round(opened: Round, results: tuple[RunResult, ...]) -> RoundResult:
+    """What all of its runs come to."""
+    outcome = judge_round(results)
     return RoundResult(
-        round=the_round.round_id,
-        job=job.name,
+        round=opened.round_id,
+        job=opened.job.name,
         outcome=outcome,
-        exit_code=exit_code_of(outcome, tuple(results)),
-        runs=tuple(results),
+        exit_code=exit_code_of(outcome, results),
+        runs=results,
     )
 
 
@@ -93,9 +117,27 @@ class _Attempt:
     record: RunRecord | None = None
 
 
+class _TimeLimit:
+    """How long a run may take; what it said once it says for good."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._reason = ""
+
+    def explain(self) -> str:
+        """Why there is no time left, "" while there is."""
+        if self._seconds and not self._reason and self._monotonic() - self._began > self._seconds:
+            self._reason = f"it took longer than its time limit of {self._seconds:.0f}s"
+        return self._reason
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Round:
-    """What all runs of a round share."""
+class Round:
+    """What all runs of a round share. Runs of different domains may be driven by several threads;
+    `replace` gives one a watcher and a `cancelled` of its own.
+    """
 
     house: House
     job: Job
@@ -125,6 +167,7 @@ class _Round:
             error=f"{refused.name} was not backed up: {refused.reason}.",
             hint=refused.hint,
             exit_code=refused.exit_code,
+            may_pass=refused.may_pass,
         )
 
     def run_domain(self, plan: DomainPlan) -> RunResult:
@@ -189,7 +232,11 @@ class _Round:
         except XenbackupError as error:
             attempt = _Attempt(
                 result=replace(
-                    blank, error=error.message, hint=error.hint, exit_code=error.exit_code
+                    blank,
+                    error=error.message,
+                    hint=error.hint,
+                    exit_code=error.exit_code,
+                    may_pass=error.may_pass,
                 )
             )
         elapsed = self.house.host.monotonic_seconds() - began
@@ -205,6 +252,7 @@ class _Round:
             outcome = run_pipeline(context)
             record = context.record
             unlisted = self._list_point(context) if record.published else ()
+            failure = context.failure if outcome is Outcome.FAILED else None
             result = replace(
                 blank,
                 outcome=outcome,
@@ -216,6 +264,7 @@ class _Round:
                 warnings=(*record.warnings, *unlisted),
                 error=record.failures[0] if record.failures else "",
                 hint=record.hint,
+                may_pass=failure is not None and failure.may_pass and record.ended is not None,
             )
             return _Attempt(result=result, record=record)
 
@@ -240,7 +289,7 @@ class _Round:
         What is opened here is let go of with `held`.
 
         Raises: Locked when an earlier run of the domain was left unfinished; DestinationMissing;
-        StateFailed when the spool has no room for the memory image.
+        RoomMissing when the spool has no room for the memory image.
         """
         house = self.house
         refuse_unfinished(house, plan.domain.name)
@@ -279,5 +328,7 @@ class _Round:
             destination=destination,
             watcher=self.watcher,
             cancelled=self.cancelled,
+            overdue=_TimeLimit(self.job.time_limit_seconds, house.host.monotonic_seconds).explain,
             limit=self.limit,
+            politeness=house.configuration.politeness,
         )

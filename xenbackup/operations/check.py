@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xenbackup.errors import ExitCode, Locked, XenbackupError
+from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Job
 from xenbackup.model.plan import Plan
 from xenbackup.model.problem import Problem, Severity
-from xenbackup.model.record import RunRecord
 from xenbackup.model.setting import Setting
 from xenbackup.operations.house import House
+from xenbackup.operations.open_runs import is_at_work
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.operations.tellable import describe_telling, list_telling_problems
 from xenbackup.planning.plan import plan_backup
 from xenbackup.planning.validation import CODES, Check, make_problem, validate, validate_host
 from xenbackup.planning.validation.volumes import find_pools
@@ -87,7 +88,11 @@ def check_house(house: House, job: Job | None = None) -> CheckReport:
         jobs=house.jobs,
         now=house.host.now().astimezone(),
     )
-    problems = [*_list_runs(house), *validate_host(inventory, setting)]
+    problems = [
+        *_list_runs(house),
+        *list_telling_problems(house.configuration, house.jobs, house.host.place),
+        *validate_host(inventory, setting),
+    ]
     plan: Plan | None = None
     if job is not None:
         plan, found = _check_job(house, job, inventory, setting)
@@ -136,7 +141,7 @@ def _list_runs(house: House) -> Iterator[Problem]:
             )
             continue
         name = record.start.plan.domain.name
-        if _is_at_work(house, record):
+        if is_at_work(house, record):
             continue
         if record.owes:
             yield make_problem(
@@ -154,19 +159,6 @@ def _list_runs(house: House) -> Iterator[Problem]:
                 hint="`xenbackup recover`",
                 domain=name,
             )
-
-
-def _is_at_work(house: House, record: RunRecord) -> bool:
-    """Its guest is locked. Asking takes the lock for a moment, in which no run could begin anyway:
-    an unfinished one is in its way."""
-    domain = record.start.plan.domain
-    lock = house.lock_domain(domain.configured_uuid or domain.name, f"look after {domain.name}")
-    try:
-        lock.acquire()
-    except Locked:
-        return True
-    lock.release()
-    return False
 
 
 def _list_lines(
@@ -192,6 +184,7 @@ def _list_lines(
     yield Check.DISKS, _count(sum(len(domain.disks) for domain in guests), "disk")
     yield Check.DRIVERS, _count(len(inventory.drivers.guests), "guest")
     yield Check.RUNS, "journals"
+    yield Check.TELLING, describe_telling(house.configuration, house.jobs) or "nobody"
     for spec in house.configuration.destinations:
         if job is None or spec.name == job.destination:
             yield Check.DESTINATION, spec.name

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xenbackup.errors import ExitCode, PlanRefused, XenbackupError
+from xenbackup.config.values import suggest
+from xenbackup.errors import ExitCode, PlanRefused, UsageError, XenbackupError
 from xenbackup.model.job import Job
 from xenbackup.model.plan import Plan, RefusedDomain
+from xenbackup.model.printable import show_text
 from xenbackup.model.problem import Problem, Severity
 from xenbackup.model.run import RunResult
 from xenbackup.model.setting import Setting
@@ -15,6 +17,18 @@ from xenbackup.operations.runs import find_unfinished
 from xenbackup.planning.plan import plan_backup
 from xenbackup.planning.presets import select_domains
 from xenbackup.planning.validation import CODES, Check, validate
+
+_PASSING = frozenset(
+    (
+        "disk-merging",
+        "group-without-room",
+        "guest-ending",
+        "guest-unknown",
+        "memory-not-free",
+        "spool-too-small",
+    )
+)
+"""Errors of a guest that other runs or the guest itself may end: worth another try later."""
 
 _OF_THE_RUN = (Check.GUEST, Check.MONITORS)
 """Checks whose warnings are about a guest's own run, and belong into its result."""
@@ -46,6 +60,27 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     return apply_problems(plan, validate(job, inventory, setting))
 
 
+def plan_round(house: House, job: Job, only_domain: str = "") -> Plan:
+    """`plan_job`, which tells of the guests that there are when the one that is meant is none.
+
+    Raises: UsageError then; PlanRefused when the job selects nothing at all.
+    """
+    try:
+        return plan_job(house, job, only_domain)
+    except PlanRefused as error:
+        if not only_domain:
+            raise
+        whole = plan_job(house, job)
+        names = [found.domain.name for found in whole.domains]
+        names += [found.name for found in whole.refused]
+        nearest = suggest(only_domain, names)
+        listed = f"its guests are {', '.join(names) or 'none'}"
+        raise UsageError(
+            f'Job {job.name} has no guest "{show_text(only_domain)}" on this host.',
+            hint=f"{nearest} {listed[0].upper()}{listed[1:]}" if nearest else listed,
+        ) from error
+
+
 def apply_problems(plan: Plan, problems: tuple[Problem, ...]) -> Plan:
     """The plan with every guest refused that an error is about, and the rest told.
 
@@ -73,6 +108,7 @@ def apply_problems(plan: Plan, problems: tuple[Problem, ...]) -> Plan:
             uuid=found.domain.uuid,
             reason=_as_clause(first_error[found.domain.name]),
             hint=first_error[found.domain.name].hint,
+            may_pass=first_error[found.domain.name].code in _PASSING,
         )
         for found in plan.domains
         if found.domain.name in first_error
@@ -119,6 +155,7 @@ def _refuse_unfinished_domains(house: House, job: Job, plan: Plan, only_domain: 
             reason=f"its run {left[name].run} has not ended, or was cut off",
             hint="wait for it, or if no process is at work on it: `xenbackup recover`",
             exit_code=ExitCode.LOCKED,
+            may_pass=True,
         )
         for name in names
     )

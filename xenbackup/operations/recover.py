@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+
+import structlog
 
 from xenbackup.errors import Locked, XenbackupError
 from xenbackup.model import entries as e
@@ -11,10 +13,14 @@ from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunRecord
 from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
-from xenbackup.operations.runs import find_unfinished
+from xenbackup.operations.runs import complete_catalog, find_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.undo import undo_run
 from xenbackup.records.journal import Journal, list_journals, read_journal
+from xenbackup.storage.destination import PointStore
+from xenbackup.storage.unknown import UnknownDestination
+
+_log = structlog.get_logger("xenbackup.recovery")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +37,26 @@ class RecoveredRun:
 def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
     """Look at every unfinished run, and finish or undo it. Idempotent, and itself killable.
 
-    A run whose domain is locked is alive in another process: it is left alone and said so.
+    A run whose domain is locked is alive in another process: it is left alone and said so. One
+    that cannot be recovered, for whatever reason, keeps no other guest waiting.
 
     Raises: Locked when another recovery works on this host.
     """
     with house.lock_recovery():
-        return tuple(
-            _recover_run(house, run_id, record, watcher)
-            for run_id, record in find_unfinished(house)
+        recovered = tuple(
+            _try_recovery(house, run_id, record, watcher)
+            for run_id, record in _order_guests_first(find_unfinished(house))
         )
+        with suppress(XenbackupError):  # an index: it never fails what it lists
+            complete_catalog(house)
+        return recovered
+
+
+def _order_guests_first(
+    found: tuple[tuple[str, RunRecord | None], ...],
+) -> tuple[tuple[str, RunRecord | None], ...]:
+    """Runs whose guest may be down come first: clearing up after others can take long."""
+    return tuple(sorted(found, key=lambda run: run[1] is None or run[1].guest_settled))
 
 
 def settle_debts(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
@@ -52,9 +69,29 @@ def settle_debts(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
         return ()
     try:
         with house.lock_recovery():
-            return tuple(_recover_run(house, run, record, watcher) for run, record in owing)
+            return tuple(_try_recovery(house, run, record, watcher) for run, record in owing)
     except Locked:
         return ()
+
+
+def _try_recovery(
+    house: House, run_id: str, record: RunRecord | None, watcher: RunWatcher
+) -> RecoveredRun:
+    """Raises nothing: the next guest is waiting."""
+    try:
+        return _recover_run(house, run_id, record, watcher)
+    except XenbackupError as error:
+        message = error.message
+    except Exception as error:  # noqa: BLE001 - told, and looked at again by the next recovery
+        _log.exception("recovery-defect", run=run_id)
+        message = f"{type(error).__name__}: {error}"
+    return RecoveredRun(
+        run=run_id,
+        domain=record.start.plan.domain.name if record is not None else "",
+        healed=False,
+        running=False,
+        messages=(message,),
+    )
 
 
 def _recover_run(
@@ -89,6 +126,7 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
     with ExitStack() as held:
         journal = Journal(path, house.host.now)
         journal.reopen()
+        journal.go_on_unwritten()
         held.callback(journal.close)
         name = journal.record.start.plan.domain.name
         before = len(journal.record.warnings)
@@ -107,6 +145,8 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
         if clean and record.ended is None:
             journal.write(e.RunEnded(outcome=_judge(record)))
         messages = record.warnings[before:]
+        if journal.unwritten:
+            clean, messages = False, (*messages, journal.unwritten)
         if not clean:
             messages += record.failures[-1:] + record.debts[-1:]
         return RecoveredRun(run=run_id, domain=name, healed=clean, running=False, messages=messages)
@@ -115,7 +155,7 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
 def _reopen_context(
     house: House, journal: Journal, watcher: RunWatcher, held: ExitStack
 ) -> RunContext:
-    destination = house.open_destination(journal.record.start.plan.destination.name)
+    destination = _find_destination(house, journal.record.start.plan.destination.name)
     held.callback(destination.close)
     return RunContext(
         host=house.host,
@@ -126,6 +166,14 @@ def _reopen_context(
         watcher=watcher,
         cancelled=lambda: "",
     )
+
+
+def _find_destination(house: House, name: str) -> PointStore | UnknownDestination:
+    """The run's destination; one that is not configured any more must not keep a guest down."""
+    try:
+        return house.open_destination(name)
+    except XenbackupError as error:
+        return UnknownDestination(name, error.message)
 
 
 def _count_absence(context: RunContext) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from xenbackup.errors import (
     Interrupted,
+    Locked,
     PointDamaged,
     RestoreRefused,
     XenbackupError,
@@ -101,11 +102,11 @@ def restore_point(
     watcher: RestoreWatcher,
     cancelled: Callable[[], str],
 ) -> RestoreResult:
-    """Do what the plan says.
+    """Do what the plan says. Nobody prunes the point meanwhile.
 
-    Raises: RestoreRefused when the host changed since the plan; PointDamaged before a live target
-    is touched; CopyFailed, RestoreFailed, Interrupted: the targets stay marked incomplete then, and
-    the same restore again completes them.
+    Raises: RestoreRefused when the host changed since the plan, PointNotFound when the point was
+    removed since, PointDamaged: all before a live target is touched; CopyFailed, RestoreFailed,
+    Interrupted: the targets stay marked incomplete then, and the same restore again completes them.
     """
     began = house.host.monotonic_seconds()
     identities = {plan.manifest.identity, plan.manifest.domain, plan.domain}
@@ -114,6 +115,7 @@ def restore_point(
             held.enter_context(house.lock_domain(identity, f"restore {plan.domain}"))
         store = house.open_destination(plan.destination)
         store.open()
+        held.enter_context(store.hold_point(plan.manifest.point))
         marks = open_marks(house)
         context = RestoreContext(
             house=house,
@@ -144,7 +146,9 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     """Take off the marks that mean nothing any more; returns those, oldest first.
 
     That is a guest that runs after all (its disks were whole before it was let run), and targets
-    that no longer exist. Raises: JournalDamaged, StateFailed; CommandFailed, UnexpectedOutput.
+    that no longer exist. A guest that was built whole and only waits to be let run is let run.
+
+    Raises: JournalDamaged, StateFailed; CommandFailed, UnexpectedOutput.
     """
     marks = open_marks(house)
     found = marks.list_marks()
@@ -153,6 +157,7 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     reader = TargetReader(house.host, house.read_inventory(), ())
     settled = []
     for mark in found:
+        _let_run(house, mark)
         domain = house.toolstack.find_domain(mark.uuid) if mark.uuid else None
         runs = mark.phase is RestorePhase.RESUMING and domain is not None and domain.state.alive
         if runs or not any(reader.look(target.path).exists for target in mark.targets):
@@ -160,6 +165,23 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
             marks.remove(mark)
             settled.append(mark)
     return tuple(settled)
+
+
+def _let_run(house: House, mark: RestoreMark) -> None:
+    """Unpause the guest of a restore that was cut off just before it did that itself.
+
+    Only what that restore built, in this boot: a domain of the same UUID may be another's.
+    """
+    if mark.phase is not RestorePhase.RESUMING or mark.boot_id != house.host.boot_id():
+        return
+    try:
+        with house.lock_domain(mark.domain, f"recover {mark.domain}"):
+            domain = house.toolstack.find_domain(mark.uuid)
+            waits = domain is not None and domain.state.paused and domain.domid == mark.domid
+            if domain is not None and waits and mark in list_incomplete_restores(house):
+                house.toolstack.unpause(domain.domid, run_id=mark.restore)
+    except Locked:
+        return  # it is at work, and will do so itself
 
 
 def _make_uuid(entropy: bytes) -> str:

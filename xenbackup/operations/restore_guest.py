@@ -224,15 +224,18 @@ def _rebuild(context: RestoreContext) -> Domain:
 
 
 def _boot(context: RestoreContext) -> Domain:
-    """Create the domain afresh from the xl.cfg written for it.
+    """Create the domain afresh from the xl.cfg written for it, paused, and then let it run.
+
+    Killed in between, it is either half-built (and never ran), or only waits to be let run.
 
     Raises: RestoreFailed; the disks are whole then, and the mark stays.
     """
     plan, house = context.plan, context.house
-    context.watcher.act_began("start")
-    context.keeper.note_phase(RestorePhase.RESUMING, house.host.boot_id())
+    context.watcher.act_began("build")
+    context.keeper.note_phase(RestorePhase.REBUILDING, house.host.boot_id())
     result = house.toolstack.create(
         Path(plan.configuration_path),
+        paused=True,
         run_id=plan.restore,
         own_unit=f"xenbackup-restore-{plan.restore}",
     )
@@ -242,10 +245,15 @@ def _boot(context: RestoreContext) -> Domain:
             f"The disks of {plan.domain} are restored, but it did not start{explain(result)}.",
             hint=f"mend {plan.configuration_path} and `xl create` it",
         )
-    context.end_mark()
+    if not result.succeeded:
+        if domain.state.paused:
+            _destroy(context, domain)
+        raise RestoreFailed(
+            f"The disks of {plan.domain} are restored, but it was not built{explain(result)}.",
+            hint="restore it again, or look at it with `xl list`",
+        )
     _apply_tuning(context, domain)
-    _see_healthy(context, domain, result)
-    return domain
+    return _let_run(context, domain)
 
 
 def _let_run(context: RestoreContext, domain: Domain) -> Domain:
@@ -254,7 +262,8 @@ def _let_run(context: RestoreContext, domain: Domain) -> Domain:
     Raises: DomainUnhealthy with every finding.
     """
     context.watcher.act_began("start")
-    context.keeper.note_phase(RestorePhase.RESUMING, context.house.host.boot_id())
+    boot_id = context.house.host.boot_id()
+    context.keeper.note_phase(RestorePhase.RESUMING, boot_id, domain.domid)
     result = context.house.toolstack.unpause(domain.domid, run_id=context.plan.restore)
     context.end_mark()
     _see_healthy(context, domain, result)

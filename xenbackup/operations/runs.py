@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 from xenbackup.errors import JournalDamaged, Locked
 from xenbackup.model.record import RunRecord
+from xenbackup.model.run import Outcome, RunResult
 from xenbackup.operations.house import House
 from xenbackup.records.journal import fold_entries, list_journals, read_journal
 
@@ -12,12 +16,10 @@ def find_unfinished(house: House) -> tuple[tuple[str, RunRecord | None], ...]:
     """Runs whose journal has no end, oldest first; the record is None where it cannot be read."""
     found: list[tuple[str, RunRecord | None]] = []
     for path in list_journals(house.journals_folder):
-        if path.stat().st_size == 0:
-            continue
         try:
             lines = read_journal(path)
             if not lines:
-                continue  # killed in the middle of its first line: nothing was begun
+                continue  # trimmed just now, or killed in its first line: nothing was begun
             record = fold_entries(tuple(line.entry for line in lines))
         except JournalDamaged:
             found.append((path.stem, None))
@@ -38,3 +40,56 @@ def refuse_unfinished(house: House, domain_name: str) -> None:
                 f"Run {run_id} of {domain_name} was left unfinished.",
                 hint="`xenbackup recover` first",
             )
+
+
+def complete_catalog(house: House) -> int:
+    """Tell the catalog of ended runs that only their journals know; returns how many.
+
+    A catalog that was lost has none of them, and a process that was killed just after its run ended
+    could not tell the catalog any more. Raises: StateFailed.
+    """
+    known = {entry.result.run for entry in house.catalog.find_runs("")}
+    told = 0
+    for path in list_journals(house.journals_folder):
+        if path.stem not in known:
+            with suppress(JournalDamaged):  # `check` tells of it
+                told += _tell_catalog(house, path)
+    return told
+
+
+def _tell_catalog(house: House, path: Path) -> bool:
+    """Raises: JournalDamaged, StateFailed."""
+    lines = read_journal(path)
+    if not lines:
+        return False
+    record = fold_entries(tuple(line.entry for line in lines))
+    if record.ended is None:
+        return False
+    house.catalog.record_run(
+        build_result(path.stem, record, (lines[-1].at - lines[0].at).total_seconds()),
+        job=record.start.job,
+        round=record.start.round,
+        at=lines[-1].at,
+    )
+    return True
+
+
+def build_result(run_id: str, record: RunRecord, duration_seconds: float) -> RunResult:
+    """An ended run's result as its journal tells it."""
+    domain, plan = record.start.plan.domain, record.start.plan
+    return RunResult(
+        run=run_id,
+        domain=domain.name,
+        uuid=domain.uuid,
+        outcome=record.ended or Outcome.FAILED,
+        preset=plan.preset,
+        consistency=plan.consistency.value if record.published else "",
+        point=run_id if record.published else "",
+        away_seconds=record.away_seconds,
+        bytes_read=record.bytes_read,
+        bytes_written=record.bytes_written,
+        duration_seconds=max(duration_seconds, 0.0),
+        warnings=record.warnings,
+        error=record.failures[0] if record.failures else "",
+        hint=record.hint,
+    )

@@ -27,11 +27,12 @@ from xenbackup.storage.points import DamagedPoint, VerifyFinding, VerifyReport
 
 
 class Verdict(StrEnum):
-    """What reading a point again has shown."""
+    """What reading a point again has shown; GONE was removed before its turn came."""
 
     GOOD = "good"
     DAMAGED = "damaged"
     UNREAD = "unread"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,8 @@ def verify_points(
         return (_verify(house, found.summary, watcher, cancelled),)
     listing = list_points(house)
     results = [_verify(house, summary, watcher, cancelled) for summary in listing.points]
+    # What was pruned between the listing and its turn is no failure of anything.
+    results = [result for result in results if result.verdict is not Verdict.GONE]
     results += [_report_damaged(found) for found in listing.damaged]
     results += [_report_absent(absent) for absent in listing.absent]
     return tuple(results)
@@ -130,7 +133,7 @@ def _verify(
     except (DestinationFailed, DestinationMissing, PointNotFound) as error:
         result = _result(
             summary,
-            Verdict.UNREAD,
+            Verdict.GONE if isinstance(error, PointNotFound) else Verdict.UNREAD,
             reason=error.message,
             hint=error.hint,
             exit_code=ExitCode.FAILED,

@@ -10,9 +10,16 @@ from typing import TypeVar
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
-from xenbackup.errors import AwayTooLong, DomainChanged, Interrupted
+from xenbackup.errors import (
+    AwayTooLong,
+    DomainChanged,
+    Interrupted,
+    TimeLimitPassed,
+    XenbackupError,
+)
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Domain, DomainStatus
+from xenbackup.model.job import Politeness
 from xenbackup.model.plan import DomainPlan
 from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunRecord
@@ -26,10 +33,13 @@ Found = TypeVar("Found", Domain, DomainStatus)
 
 @dataclass(kw_only=True)
 class RunContext:
-    """One run's hands. `cancelled` gives the reason to stop, "" to go on.
+    """One run's hands. `cancelled` gives the reason to stop, "" to go on; `overdue` the same when
+    the run has taken longer than it may. `failure` is what ended it, None while nothing has.
+    `politeness` None copies as fast as anybody.
 
     `away_since_seconds` is the host's monotonic time of the guest's suspend or pause, None while
-    the guest runs; `away_seconds` what the last absence came to.
+    the guest runs; `away_seconds` what the last absence came to. `destination_stalled` says that a
+    copy was left behind there: nothing more is asked of it in this run.
     """
 
     host: Host
@@ -39,9 +49,13 @@ class RunContext:
     destination: Destination
     watcher: RunWatcher
     cancelled: Callable[[], str]
+    overdue: Callable[[], str] = lambda: ""
     limit: BandwidthLimit | None = None
+    politeness: Politeness | None = None
+    failure: XenbackupError | None = None
     away_since_seconds: float | None = None
     away_seconds: float = 0.0
+    destination_stalled: bool = False
 
     @property
     def record(self) -> RunRecord:
@@ -98,22 +112,42 @@ class RunContext:
             )
         return found
 
+    def mark_image_stale(self, entry: e.Resuming | e.ImageStale) -> None:
+        """Write, before the guest runs, that its memory image must never be restored again.
+
+        In an undo whose journal cannot be written the image is removed instead: what is not there
+        is restored by nobody. Raises: StateFailed when neither can be done.
+        """
+        self.journal.write(entry, instead=lambda: self.spool.remove(self.run_id))
+
+    def explain_stop(self) -> str:
+        """Why the run must stop: it was asked to, or has no time left; "" to go on."""
+        return self.cancelled() or self.overdue()
+
     def check_cancelled(self) -> None:
-        """Raises: Interrupted with the reason, when somebody asked the run to stop."""
-        reason = self.cancelled()
-        if reason:
-            raise Interrupted(f"The run of {self.plan.domain.name} was stopped: {reason}.")
+        """Raises: Interrupted with the reason, when somebody asked the run to stop; TimeLimitPassed
+        when it has no time left.
+        """
+        name = self.plan.domain.name
+        if reason := self.cancelled():
+            raise Interrupted(f"The run of {name} was stopped: {reason}.")
+        if reason := self.overdue():
+            raise TimeLimitPassed(
+                f"The run of {name} was stopped: {reason}.", hint="raise the job's `time_limit`"
+            )
 
     def begin_absence(self) -> None:
         """The guest is about to stand still: time away counts from here (an upper bound)."""
         if self.away_since_seconds is None:
             self.away_since_seconds = self.host.monotonic_seconds()
+            self.watcher.absence_began(self.run_id)
 
     def end_absence(self) -> float:
         """The guest runs again; returns seconds away."""
         if self.away_since_seconds is not None:
             self.away_seconds += self.host.monotonic_seconds() - self.away_since_seconds
             self.away_since_seconds = None
+            self.watcher.absence_ended(self.run_id)
         return self.away_seconds
 
     def explain_overdue_absence(self) -> str:

@@ -184,7 +184,8 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
     again now and then. One that others destroy is only waited for, and one that runs is not ours
     to destroy: somebody let it go on, or started it anew with the UUID of its configuration.
     """
-    ours = context.record.destroy_begun or context.record.restore_begun
+    record = context.record
+    ours = record.destroy_begun or record.restore_begun or record.boot_begun
     deadline = context.host.monotonic_seconds() + DEATH_DEADLINE_SECONDS
     ask_again = context.host.monotonic_seconds() + DEATH_PATIENCE_SECONDS
     while (domain := context.toolstack.find_status(context.plan.domain.uuid)) is not None:
@@ -286,7 +287,7 @@ def let_guest_run(context: RunContext, domid: int) -> None:
     Raises: CommandFailed when the toolstack refuses and the guest stays paused; DomainUnhealthy
     with every finding when it is not as healthy as its baseline.
     """
-    context.journal.write(e.Resuming())
+    context.mark_image_stale(e.Resuming())
     result = context.toolstack.unpause(domid, run_id=context.run_id)
     if not result.succeeded:
         found = context.toolstack.find_status(context.plan.domain.uuid)

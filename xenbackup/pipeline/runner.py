@@ -35,14 +35,26 @@ def run_pipeline(context: RunContext) -> Outcome:
 
 
 def _undo(context: RunContext, error: XenbackupError) -> Outcome:
+    context.failure = error
+    # Whatever failed may be the journal itself: the guest comes back all the same.
+    context.journal.go_on_unwritten()
     context.journal.write(e.Failed(message=error.message, hint=error.hint))
     stopped = isinstance(error, Interrupted) or bool(context.cancelled())
     context.watcher.rescue_began(context.run_id, error.message)
-    clean = undo_run(context)
+    clean = _try_undo(context)
     outcome = Outcome.CANCELLED if stopped and clean else Outcome.FAILED
     if not clean:
         return outcome
     return _end(context, outcome)
+
+
+def _try_undo(context: RunContext) -> bool:
+    """False when recovery must come back to it: then the journal stays open."""
+    try:
+        return undo_run(context)
+    except XenbackupError as error:
+        context.journal.write(e.Failed(message=error.message, hint=error.hint))
+        return False
 
 
 def _judge(record: RunRecord) -> Outcome:

@@ -12,18 +12,24 @@ from pathlib import Path, PurePath
 
 from xenbackup.dom0 import monitor, xenstore
 from xenbackup.dom0.memory_image import inspect_memory_image
-from xenbackup.errors import CommandFailed, RestoreFailed, XenbackupError
+from xenbackup.errors import CommandFailed, DestinationFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.command import Process
 from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
 from xenbackup.pipeline import booting, devices, guest
+from xenbackup.pipeline.abandoning import run_bounded
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps.snapshot import remove_all_snapshots
 from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
 DECISIONS_LIMIT = 40
+LOOKS_LIMIT = 8
+"""After so many failures a look that fails as well gives up: recovery comes back to it."""
+
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SURVIVOR_DEADLINE_SECONDS = 600.0
+DISCARD_SECONDS = 300.0
+"""Removing the images of a large guest takes a while; a dead server takes for ever."""
 MARKED_TOOLS = frozenset(
     ("xl", "xm", "libxl-save-helper", "lvcreate", "lvremove", "lvextend", "lvchange")
 )
@@ -34,8 +40,9 @@ def undo_run(context: RunContext) -> bool:
     """Bring the guest back, remove snapshots, partial point and memory image.
 
     True when nothing of the run is left; False when recovery must come back to it: then the
-    journal stays open and says why.
+    journal stays open and says why. A journal that cannot be written ends nothing here.
     """
+    context.journal.go_on_unwritten()
     guest_settled = settle_guest(context)
     snapshots_gone = remove_all_snapshots(context)
     partial_gone = discard_partial_point(context)
@@ -45,16 +52,30 @@ def undo_run(context: RunContext) -> bool:
 
 
 def settle_guest(context: RunContext) -> bool:
-    """Decide, act and look again until the guest needs nothing more. False when that failed."""
-    guest.wait_for_daemon(context)
+    """Decide, act and look again until the guest needs nothing more. False when that failed.
+
+    A look that fails is tried again as an act is: one tool that stumbles once must not leave the
+    guest where it is.
+    """
     attempts: list[RescueAction] = []
     failures = 0
     unpause_fails = False
     for _ in range(DECISIONS_LIMIT):
-        world = observe_world(context, tuple(attempts))
+        try:
+            if not attempts:
+                guest.wait_for_daemon(context)
+            world = observe_world(context, tuple(attempts))
+        except (XenbackupError, OSError) as error:
+            if failures >= LOOKS_LIMIT:
+                name, reason = context.plan.domain.name, _describe(error).removesuffix(".")
+                context.warn(f"{name} needs a person: {reason}.")
+                return False
+            _back_off(context, error, failures)
+            failures += 1
+            continue
         world = replace(world, unpause_fails=unpause_fails)
         if runs_with_stale_image(context.record, world):
-            context.journal.write(e.ImageStale())
+            context.mark_image_stale(e.ImageStale())
         decision = decide_rescue(context.record, world)
         if decision.action is RescueAction.NOTHING:
             return True
@@ -70,13 +91,22 @@ def settle_guest(context: RunContext) -> bool:
         attempts.append(decision.action)
         try:
             perform(context, decision)
-        except XenbackupError as error:
+        except (XenbackupError, OSError) as error:
             if decision.action is RescueAction.UNPAUSE:
                 unpause_fails = isinstance(error, CommandFailed)
-            context.journal.write(e.Failed(message=error.message, hint=error.hint))
-            context.host.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
+            _back_off(context, error, failures)
             failures += 1
     return False
+
+
+def _back_off(context: RunContext, error: XenbackupError | OSError, failures: int) -> None:
+    hint = error.hint if isinstance(error, XenbackupError) else ""
+    context.journal.write(e.Failed(message=_describe(error), hint=hint))
+    context.host.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
+
+
+def _describe(error: XenbackupError | OSError) -> str:
+    return error.message if isinstance(error, XenbackupError) else str(error)
 
 
 def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> World:
@@ -204,7 +234,7 @@ def _cancel_suspend(context: RunContext) -> None:
     """`xl save -c` to a file of no use: it finds the guest suspended and lets it go on."""
     domid = _own_domid(context)
     spare = f"{context.record.start.memory_image_path}.cancelled"
-    context.journal.write(e.Resuming())
+    context.mark_image_stale(e.Resuming())
     try:
         context.toolstack.save_continue(
             domid,
@@ -262,12 +292,22 @@ def discard_partial_point(context: RunContext) -> bool:
     record = context.record
     if not record.staged or record.published or record.partial_discarded:
         return True
+    destination = context.destination
+
+    def discard() -> bool:
+        """True when the point was whole after all."""
+        destination.open()
+        whole = destination.has_point(context.run_id)
+        if not whole:
+            destination.discard_partial(context.run_id)
+        return whole
+
     try:
-        context.destination.open()
-        if context.destination.has_point(context.run_id):
+        if context.destination_stalled:
+            raise DestinationFailed(f"Destination {destination.name} does not answer.")
+        if run_bounded(destination.name, discard, DISCARD_SECONDS):
             context.journal.write(e.Published(point=context.run_id))
             return True
-        context.destination.discard_partial(context.run_id)
     except XenbackupError as error:
         context.journal.write(
             e.DebtIncurred(message=f"The unfinished point is still there: {error.message}")

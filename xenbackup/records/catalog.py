@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,12 +22,11 @@ from xenbackup.records import catalog_rows as rows
 from xenbackup.records.catalog_rows import RunEntry
 from xenbackup.system.durable import FileLock, sync_folder, translate_errors
 
-SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_SECONDS = 30.0
 _DAMAGE_CODES = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _COMPANIONS = ("", "-wal", "-shm")
 
-_SCHEMA = (
+_FIRST_SCHEMA = (
     """
     CREATE TABLE runs (
         run TEXT PRIMARY KEY, job TEXT NOT NULL, round TEXT NOT NULL, ended_at TEXT NOT NULL,
@@ -55,6 +55,16 @@ _SCHEMA = (
     "CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
     "INSERT INTO state VALUES ('points_complete', 0)",
 )
+_SCHEDULES = (
+    """
+    CREATE TABLE schedules (
+        job TEXT PRIMARY KEY, schedule TEXT NOT NULL, first_seen_at TEXT NOT NULL
+    ) STRICT
+    """,
+)
+# What makes each schema of the one before; a new file goes through all of them.
+_STEPS = (_FIRST_SCHEMA, _SCHEDULES)
+SCHEMA_VERSION = len(_STEPS)
 
 _T = TypeVar("_T")
 
@@ -165,16 +175,51 @@ class Catalog:
         values = rows.bind((job, due_at, round))
         return self._run(claim, writes=True)
 
-    def find_last_due_time(self, job: str) -> datetime | None:
-        """The newest due time that was taken; None for a job that never ran by schedule.
+    def find_claimant(self, job: str, due_at: datetime) -> str | None:
+        """The round that took a due time; None while nobody has. Raises: StateFailed."""
+
+        def find(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(rows.FIND_CLAIMANT, rows.bind((job, due_at))).fetchone()
+            return None if row is None else str(row[0])
+
+        return self._run(find)
+
+    def find_last_due_time(self, job: str, *, until: datetime | None = None) -> datetime | None:
+        """The newest due time that was taken, `until` then when given; None when none was.
 
         Raises: StateFailed.
         """
+        newest_asked = until or datetime.max.replace(tzinfo=UTC)
 
         def find(connection: sqlite3.Connection) -> datetime | None:
-            found = connection.execute(rows.FIND_DUE, rows.bind((job,)))
+            found = connection.execute(rows.FIND_DUE, rows.bind((job, newest_asked)))
             (newest,) = found.fetchone()
             return datetime.fromisoformat(newest).astimezone(UTC) if newest else None
+
+        return self._run(find)
+
+    def note_schedule(self, job: str, schedule: str, at: datetime) -> datetime:
+        """Note that a job has this schedule; returns since when it has. "" is for none.
+
+        What was due before a schedule was there was not missed. Raises: StateFailed.
+        """
+
+        def note(connection: sqlite3.Connection) -> datetime:
+            # All rows are fetched: SQLite ends the statement, and so the transaction may end.
+            ((first_seen,),) = connection.execute(rows.NOTE_SCHEDULE, values).fetchall()
+            return datetime.fromisoformat(first_seen).astimezone(UTC)
+
+        values = rows.bind((job, schedule, at))
+        return self._run(note, writes=True)
+
+    def list_schedules(self) -> tuple[tuple[str, datetime], ...]:
+        """Jobs that have a schedule, and since when. Raises: StateFailed."""
+
+        def find(connection: sqlite3.Connection) -> tuple[tuple[str, datetime], ...]:
+            return tuple(
+                (job, datetime.fromisoformat(first_seen).astimezone(UTC))
+                for job, first_seen in connection.execute(rows.LIST_SCHEDULES)
+            )
 
         return self._run(find)
 
@@ -232,12 +277,13 @@ class Catalog:
             os.close(os.open(self.path, flags, 0o600))
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
-        if _read_version(connection) == 0:
+        if 0 <= _read_version(connection) < SCHEMA_VERSION:
             connection.execute("BEGIN IMMEDIATE")
             # Another process may have been here between the two.
-            if _read_version(connection) == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
+            missing = _STEPS[_read_version(connection) :]
+            for statement in chain.from_iterable(missing):
+                connection.execute(statement)
+            if missing:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
         version = _read_version(connection)

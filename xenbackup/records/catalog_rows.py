@@ -61,7 +61,21 @@ LIST_POINTS = f"{SELECT_POINTS} ORDER BY created_at, point"
 LIST_POINTS_OF_DOMAIN = f"{SELECT_POINTS} WHERE domain = CAST(? AS TEXT) ORDER BY created_at, point"
 DELETE_POINT = "DELETE FROM points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
 DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
-FIND_DUE = "SELECT max(due_at) FROM due_times WHERE job = CAST(? AS TEXT)"
+FIND_DUE = (
+    "SELECT max(due_at) FROM due_times WHERE job = CAST(? AS TEXT) AND due_at <= CAST(? AS TEXT)"
+)
+# A time noted by a clock that was ahead gives way to an earlier one: texts in UTC sort as times do.
+LIST_SCHEDULES = "SELECT job, first_seen_at FROM schedules WHERE schedule <> '' ORDER BY job"
+NOTE_SCHEDULE = (
+    "INSERT INTO schedules (job, schedule, first_seen_at) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT)) ON CONFLICT (job) DO UPDATE SET "
+    "first_seen_at = CASE WHEN schedule = excluded.schedule "
+    "THEN min(first_seen_at, excluded.first_seen_at) ELSE excluded.first_seen_at END, "
+    "schedule = excluded.schedule RETURNING first_seen_at"
+)
+FIND_CLAIMANT = (
+    "SELECT round FROM due_times WHERE job = CAST(? AS TEXT) AND due_at = CAST(? AS TEXT)"
+)
 INSERT_DUE = (
     "INSERT INTO due_times (job, due_at, round) VALUES "
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT)) ON CONFLICT DO NOTHING"

@@ -2,11 +2,15 @@
 
 One append-only file a run, one JSON object a line, fsynced line by line. A torn last line (power
 cut in the middle of a write) is ignored: an intent counts from its newline on. Version 1.
+
+Room for a whole story is set aside when a journal begins: a disk that fills up in the middle of a
+run must not keep its guest from coming back.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from xenbackup.errors import JournalDamaged
+from xenbackup.errors import JournalDamaged, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.model.names import is_run_id
 from xenbackup.model.record import RunRecord, SnapshotRecord
@@ -24,6 +28,11 @@ from xenbackup.system import durable
 
 VERSION = 1
 SUFFIX = ".jsonl"
+RESERVE_BYTES = 64 << 10
+"""More than the longest story of a run and its rescue takes behind the first line."""
+
+# The standard logger, because structlog costs 18 MB; its pipeline takes the fields over.
+_LOG = logging.getLogger(__name__)
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +63,10 @@ class Journal:
         self._now = now
         self._descriptor = -1
         self._lines = 0
+        self._size_bytes = 0
+        self._goes_on = False
         self._record: RunRecord | None = None
+        self.unwritten = ""
 
     @property
     def record(self) -> RunRecord:
@@ -64,35 +76,81 @@ class Journal:
         return self._record
 
     def create(self, first: e.RunStarted) -> None:
-        """Create the file (0600, must not exist) and write its first entry durably."""
+        """Create the file (0600, must not exist) and write its first entry durably.
+
+        Raises: StateFailed, also when the disk has no room for what may follow.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self.path, flags, 0o600)
+        with durable.translate_errors(StateFailed, f"create the journal {self.path}"):
+            self._descriptor = os.open(self.path, flags, 0o600)
         self.write(first)
+        durable.reserve_room(self._descriptor, self._size_bytes, RESERVE_BYTES)
         durable.sync_folder(self.path.parent)
 
     def reopen(self) -> None:
         """Continue a journal that another process left; a torn last line is cut off first.
 
-        Raises: JournalDamaged.
+        Raises: JournalDamaged; StateFailed.
         """
         lines, whole_bytes = _read_lines(self.path)
         self._record = fold_entries(tuple(line.entry for line in lines))
         self._lines = len(lines)
+        self._size_bytes = whole_bytes
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self.path, flags)
-        if os.fstat(self._descriptor).st_size != whole_bytes:
-            os.ftruncate(self._descriptor, whole_bytes)
-            os.fsync(self._descriptor)
+        with durable.translate_errors(StateFailed, f"open the journal {self.path}"):
+            self._descriptor = os.open(self.path, flags)
+            if os.fstat(self._descriptor).st_size != whole_bytes:
+                os.ftruncate(self._descriptor, whole_bytes)
+                os.fsync(self._descriptor)
 
-    def write(self, entry: e.AnyEntry) -> None:
-        """Append one entry and fsync it: it is on disk when this returns."""
+    def go_on_unwritten(self) -> None:
+        """From here on a line that cannot be written ends nothing: a guest must come back first.
+
+        What was lost of it is in `unwritten`; the record counts it all the same.
+        """
+        self._goes_on = True
+
+    def write(self, entry: e.AnyEntry, *, instead: Callable[[], object] | None = None) -> None:
+        """Append one entry and fsync it: it is on disk when this returns.
+
+        Once the journal goes on unwritten, `instead` is done for a line that cannot be written: it
+        must be as good as the line for whoever comes later, or raise.
+
+        Raises: StateFailed; the journal then ends where it ended before.
+        """
         line = _Line(v=VERSION, n=self._lines + 1, at=self._now(), entry=entry)
-        durable.append_durably(self._descriptor, _encoder.encode(line) + b"\n")
-        self._lines += 1
+        content = _encoder.encode(line) + b"\n"
+        try:
+            durable.append_durably(self._descriptor, content)
+        except StateFailed as error:
+            self._cut_back()
+            if not self._goes_on:
+                raise
+            if not self.unwritten:
+                fields = {"path": str(self.path), "error": error.message}
+                _LOG.error("journal-unwritten", extra=fields)
+            self.unwritten = error.message
+            if instead is not None:
+                instead()
+        else:
+            self._lines += 1
+            self._size_bytes += len(content)
         self._record = apply_entry(self._record, entry)
+
+    def _cut_back(self) -> None:
+        """Take off what a failed write left: with a line behind it, it would not be a torn one.
+
+        Where that fails, too, nothing more is written: the torn line stays the last one.
+        """
+        try:
+            os.ftruncate(self._descriptor, self._size_bytes)
+            os.fsync(self._descriptor)
+        except OSError:
+            self.close()
 
     def close(self) -> None:
         if self._descriptor >= 0:
+            durable.give_room_back(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -116,8 +174,14 @@ def read_record(path: Path) -> RunRecord:
 
 
 def _read_lines(path: Path) -> tuple[tuple[JournalLine, ...], int]:
-    """Lines and the number of bytes they take: what follows is torn."""
-    content = path.read_bytes()
+    """Lines and the number of bytes they take: what follows is torn.
+
+    A journal that another process has just trimmed is as good as empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
     whole_bytes = content.rfind(b"\n") + 1
     lines = []
     for number, text in enumerate(content[:whole_bytes].splitlines(), start=1):

@@ -96,9 +96,9 @@ class MarkKeeper:
         )
         self._write(replace(self.mark, targets=targets))
 
-    def note_phase(self, phase: RestorePhase, boot_id: str) -> None:
-        """Raises: StateFailed."""
-        self._write(replace(self.mark, phase=phase, boot_id=boot_id))
+    def note_phase(self, phase: RestorePhase, boot_id: str, domid: int | None = None) -> None:
+        """`domid` is the guest that is about to run. Raises: StateFailed."""
+        self._write(replace(self.mark, phase=phase, boot_id=boot_id, domid=domid))
 
     def end(self) -> None:
         """Everything is whole and durable. Raises: StateFailed, JournalDamaged."""

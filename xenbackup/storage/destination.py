@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,6 +83,26 @@ class PointStore(Destination, Protocol):
 
     def summarise_point(self, point_id: str) -> PointSummary:
         """One point as lists show it. Raises: PointNotFound, PointDamaged, DestinationFailed."""
+
+    def hold_point(self, point_id: str) -> AbstractContextManager[None]:
+        """While this lasts nobody removes the point. Raises (on entering): PointNotFound."""
+
+    def has_trace(self, point_id: str) -> bool:
+        """Anything of the point is here, its unfinished making or removal included."""
+
+    def pin(self, point_id: str) -> bool:
+        """Keep the point from being removed; False when it was pinned. Raises: PointNotFound."""
+
+    def unpin(self, point_id: str) -> bool:
+        """Let it be removed again; False when it was not pinned. Raises: PointNotFound."""
+
+    def delete_point(self, point_id: str) -> bool:
+        """Remove a point; False when there is none. Raises: Locked, NotOurs, DestinationFailed,
+        DestinationMissing.
+        """
+
+    def finish_removals(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Finish interrupted removals: points that are gone now, and what stays and why."""
 
     def read_manifest(self, point_id: str) -> Manifest:
         """Raises: PointNotFound, PointDamaged."""

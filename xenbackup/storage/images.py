@@ -146,6 +146,11 @@ class ImagesDestination(KeptPoints):
         self.check_presence()
         return super().delete_point(point_id)
 
+    def finish_removals(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """As everywhere, and only while the disk is there. Raises: DestinationMissing too."""
+        self.check_presence()
+        return super().finish_removals()
+
     def _open_stored(self, folder: Folder, disk: StoredDisk) -> BlockFile:
         try:
             return open_stored_file(folder, disk.file)

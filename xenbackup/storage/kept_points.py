@@ -7,6 +7,7 @@ all else about a point is in its folder, and is the same everywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -158,7 +159,7 @@ class KeptPoints(ABC):
 
         Raises: PointNotFound; CopyCancelled; DestinationFailed when the folder cannot be read.
         """
-        with self._shelf.open_unread(point_id) as (_, folder):
+        with self.hold_point(point_id), self._shelf.open_unread(point_id) as (_, folder):
             try:
                 manifest = self._shelf.load_manifest(folder, point_id)
             except PointDamaged as error:
@@ -176,13 +177,24 @@ class KeptPoints(ABC):
 
     # Keeping and removing points
 
-    def pin(self, point_id: str) -> None:
-        """Keep the point, and what it lies in from being written over. Raises: PointNotFound."""
-        self._shelf.pin(point_id)
+    def hold_point(self, point_id: str) -> AbstractContextManager[None]:
+        """While this lasts nobody removes the point. Raises (on entering): PointNotFound."""
+        return self._shelf.hold(point_id)
 
-    def unpin(self, point_id: str) -> None:
-        """Raises: PointNotFound."""
-        self._shelf.unpin(point_id)
+    def has_trace(self, point_id: str) -> bool:
+        """Anything of the point is here, its unfinished making or removal included."""
+        return self._shelf.has_trace(point_id)
+
+    def pin(self, point_id: str) -> bool:
+        """Keep the point, and what it lies in from being written over; durable on return.
+
+        False when it was pinned already. Raises: PointNotFound, DestinationFailed.
+        """
+        return self._shelf.pin(point_id)
+
+    def unpin(self, point_id: str) -> bool:
+        """False when it was not pinned. Raises: PointNotFound, DestinationFailed."""
+        return self._shelf.unpin(point_id)
 
     def discard_partial(self, point_id: str) -> bool:
         """Remove what a point left that was not finished, or not wholly deleted."""
@@ -191,9 +203,16 @@ class KeptPoints(ABC):
     def delete_point(self, point_id: str) -> bool:
         """Remove a point, good or damaged; False when there is none.
 
-        Raises: DestinationFailed; what is then left is out of sight, for `discard_partial`.
+        Raises: Locked when it is being read; NotOurs when its folder holds anything else;
+        DestinationFailed, also when it is pinned.
         """
         return self._shelf.delete(point_id)
+
+    def finish_removals(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Finish what interrupted removals left: points whose removal ended, and what stays and
+        why. Raises: DestinationMissing, DestinationFailed.
+        """
+        return self._shelf.finish_removals()
 
 
 def find_stored_disk(manifest: Manifest, vdev: str) -> StoredDisk:

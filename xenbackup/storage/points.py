@@ -26,12 +26,14 @@ class DamagedPoint:
 class PointListing:
     """All that lies in a destination: good points by time, damaged ones, and what is half done.
 
+    `flawed` are those of the good points that lack a file, or have one of a wrong size.
     `leftovers` are folders of points whose making or removal did not end, relative to the
     destination; `unreadable` are folders that could not be looked into, with the reason.
     """
 
     points: tuple[PointSummary, ...] = ()
     damaged: tuple[DamagedPoint, ...] = ()
+    flawed: tuple[DamagedPoint, ...] = ()
     leftovers: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 

@@ -12,29 +12,41 @@ Nothing inside a shelf is reached through a symbolic link, and every name is a p
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from blake3 import blake3
-
-from xenbackup.errors import DestinationFailed, PointDamaged, PointNotFound, XenbackupError
-from xenbackup.model.names import decode_folder_name, encode_folder_name, is_run_id
+from xenbackup.errors import (
+    DestinationFailed,
+    PointDamaged,
+    PointNotFound,
+    XenbackupError,
+)
+from xenbackup.model.names import is_run_id
 from xenbackup.model.point import Manifest, PointSummary
 from xenbackup.storage.manifest import MANIFEST_FILE, MANIFEST_LIMIT_BYTES, decode_manifest
+from xenbackup.storage.owners import (
+    OWNER_FILE,
+    OWNER_LIMIT_BYTES,
+    decode_owner,
+    decode_quietly,
+    encode_owner,
+    list_candidate_names,
+)
+from xenbackup.storage.parts import PINNED_FILE, find_flaw
 from xenbackup.storage.points import DamagedPoint, PointListing
+from xenbackup.storage.removal import (
+    DELETING_PREFIX,
+    finish_all_removals,
+    finish_removal,
+    hold_folder,
+    remove_point,
+)
 from xenbackup.system.folder import Entry, EntryKind, Folder
 
 PARTIAL_PREFIX = ".partial-"
-DELETING_PREFIX = ".deleting-"
 OVERWRITTEN_PREFIX = ".overwritten-"
 NEW_PREFIX = ".new-"
-OWNER_FILE = ".owner.json"
-PINNED_FILE = ".pinned"
 
-_OWNER_LIMIT_BYTES = 4096
-_UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HIDDEN_PREFIXES = (PARTIAL_PREFIX, DELETING_PREFIX)
 
 
@@ -59,7 +71,7 @@ class Shelf:
 
         Raises: DestinationFailed.
         """
-        for folder in _candidate_names(domain, identity):
+        for folder in list_candidate_names(domain, identity):
             entry = self.root.find(folder)
             if entry is None:
                 self._make_domain(folder, domain, identity, point)
@@ -80,7 +92,7 @@ class Shelf:
         self.root.remove_tree(temporary)
         self.root.make_folder(temporary)
         with self.root.open_folder(temporary) as made:
-            made.write_file(OWNER_FILE, _encode_owner(domain, identity))
+            made.write_file(OWNER_FILE, encode_owner(domain, identity))
         try:
             self.root.rename(temporary, folder)
         except DestinationFailed:
@@ -93,7 +105,7 @@ class Shelf:
     def _read_owner(self, folder: Folder, identity: str, domain: str) -> str:
         """Identity that a folder belongs to; one that says nothing is judged by its points."""
         if folder.find(OWNER_FILE) is not None:
-            return _decode_owner(folder.read_file(OWNER_FILE, limit_bytes=_OWNER_LIMIT_BYTES))
+            return decode_owner(folder.read_file(OWNER_FILE, limit_bytes=OWNER_LIMIT_BYTES))
         owners = set()
         for entry in folder.list_entries():
             if is_run_id(entry.name):
@@ -102,7 +114,7 @@ class Shelf:
                 except PointDamaged:
                     owners.add("")
         if owners <= {identity}:
-            folder.replace_file(OWNER_FILE, _encode_owner(domain, identity))
+            folder.replace_file(OWNER_FILE, encode_owner(domain, identity))
             return identity
         return ""
 
@@ -151,10 +163,7 @@ class Shelf:
             with folder.open_folder(point) as opened:
                 yield opened, manifest
             return
-        raise PointNotFound(
-            f"Destination {self.name} holds no recovery point {point}.",
-            hint="`xenbackup points` lists them all",
-        )
+        raise self._explain_missing(point)
 
     @contextmanager
     def open_unread(self, point: str) -> Iterator[tuple[Folder, Folder]]:
@@ -166,7 +175,10 @@ class Shelf:
             with folder.open_folder(point) as opened:
                 yield folder, opened
             return
-        raise PointNotFound(
+        raise self._explain_missing(point)
+
+    def _explain_missing(self, point: str) -> PointNotFound:
+        return PointNotFound(
             f"Destination {self.name} holds no recovery point {point}.",
             hint="`xenbackup points` lists them all",
         )
@@ -208,23 +220,49 @@ class Shelf:
             if entry.kind is EntryKind.FOLDER and not entry.name.startswith("."):
                 yield entry
 
+    @contextmanager
+    def hold(self, point: str) -> Iterator[None]:
+        """While this lasts nobody removes the point. Raises: PointNotFound, DestinationFailed."""
+        for folder in self._find(point):
+            with hold_folder(folder, point):
+                yield
+            return
+        raise self._explain_missing(point)
+
+    def has_trace(self, point: str) -> bool:
+        """Anything of the point is here: itself, or what its making or removal left."""
+        prefixes = ("", OVERWRITTEN_PREFIX, *_HIDDEN_PREFIXES)
+        return is_run_id(point) and any(
+            True for prefix in prefixes for _ in self._find_entries(prefix + point)
+        )
+
     def delete(self, point: str) -> bool:
         """Remove a point: first out of sight, then from the disk. False when it is not here.
 
-        Raises: DestinationFailed.
+        Raises: Locked when it is being read; NotOurs when its folder holds anything else;
+        DestinationFailed, also when it is pinned. What was not removed is whole then.
         """
         if not is_run_id(point):
             return False
         found = False
         for name in (point, OVERWRITTEN_PREFIX + point):
             for folder in self._find_entries(name):
-                folder.remove_tree(DELETING_PREFIX + point)
-                folder.rename(name, DELETING_PREFIX + point)
-                folder.sync()
-                folder.remove_tree(DELETING_PREFIX + point)
-                folder.sync()
-                found = True
+                found = remove_point(folder, name, point) or found
         return found
+
+    def finish_removals(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Finish what interrupted removals left; the points' ids, and what stays and why.
+
+        Those that are going on in another process are left to it. Raises: DestinationFailed.
+        """
+        finished: list[str] = []
+        left: list[str] = []
+        for domain in self._list_domains():
+            with self.root.open_folder(domain.name) as folder:
+                done, stays = finish_all_removals(folder)
+                finished += done
+                left += [f"{domain.name}: {why}" for why in stays]
+        return tuple(finished), tuple(left)
 
     def mark_overwritten(self, point: str) -> None:
         """Take a point out of sight for good, durably, before its volumes are written over.
@@ -265,11 +303,14 @@ class Shelf:
             return False
         found = self.root.find(NEW_PREFIX + point) is not None
         self.root.remove_tree(NEW_PREFIX + point)
-        for prefix in _HIDDEN_PREFIXES:
-            for folder in self._find_entries(prefix + point):
-                folder.remove_tree(prefix + point)
-                folder.sync()
-                found = True
+        for folder in self._find_entries(PARTIAL_PREFIX + point):
+            folder.remove_tree(PARTIAL_PREFIX + point)
+            folder.sync()
+            found = True
+        for folder in self._find_entries(DELETING_PREFIX + point):
+            if why := finish_removal(folder, point):
+                raise DestinationFailed(f"Point {point} is removed but for its folder: {why}.")
+            found = True
         return found
 
     def scan(self) -> PointListing:
@@ -279,6 +320,7 @@ class Shelf:
         """
         points: list[PointSummary] = []
         damaged: list[DamagedPoint] = []
+        flawed: list[DamagedPoint] = []
         unreadable: list[str] = []
         leftovers = [
             entry.name for entry in self.root.list_entries() if entry.name.startswith(NEW_PREFIX)
@@ -292,13 +334,18 @@ class Shelf:
                         elif entry.name.startswith(OVERWRITTEN_PREFIX):
                             damaged.append(self._describe_overwritten(domain.name, entry.name))
                         elif is_run_id(entry.name):
-                            self._scan_point(folder, domain.name, entry.name, points, damaged)
+                            found = self._scan_point(folder, domain.name, entry.name, flawed)
+                            if isinstance(found, PointSummary):
+                                points.append(found)
+                            else:
+                                damaged.append(found)
             except XenbackupError as error:
                 unreadable.append(f"{domain.name}: {error.message}")
         points.sort(key=lambda summary: (summary.created_at, summary.point))
         return PointListing(
             points=tuple(points),
             damaged=tuple(damaged),
+            flawed=tuple(flawed),
             leftovers=tuple(leftovers),
             unreadable=tuple(unreadable),
         )
@@ -307,31 +354,31 @@ class Shelf:
         return DamagedPoint(
             point=name.removeprefix(OVERWRITTEN_PREFIX),
             destination=self.name,
-            domain=_decode_quietly(domain),
+            domain=decode_quietly(domain),
             reason="Its volumes were being written over by a run that did not end well.",
         )
 
     def _scan_point(
-        self,
-        folder: Folder,
-        domain: str,
-        point: str,
-        points: list[PointSummary],
-        damaged: list[DamagedPoint],
-    ) -> None:
+        self, folder: Folder, domain: str, point: str, flawed: list[DamagedPoint]
+    ) -> PointSummary | DamagedPoint:
+        def describe(reason: str) -> DamagedPoint:
+            return DamagedPoint(
+                point=point,
+                destination=self.name,
+                domain=decode_quietly(domain),
+                reason=reason,
+            )
+
         try:
             manifest = self._load(folder, point)
             with folder.open_folder(point) as opened:
-                points.append(self.summarise(manifest, opened))
+                summary = self.summarise(manifest, opened)
+                entries = opened.list_entries()
         except (PointDamaged, DestinationFailed) as error:
-            damaged.append(
-                DamagedPoint(
-                    point=point,
-                    destination=self.name,
-                    domain=_decode_quietly(domain),
-                    reason=error.message,
-                )
-            )
+            return describe(error.message)
+        if flaw := find_flaw(manifest, entries, disks_inside=self.disks_inside):
+            flawed.append(describe(f"{flaw}."))
+        return summary
 
     def summarise(self, manifest: Manifest, folder: Folder) -> PointSummary:
         """One line of a list: sizes as the manifest says, and as the disk has it."""
@@ -353,49 +400,23 @@ class Shelf:
             pinned=any(entry.name == PINNED_FILE for entry in entries),
         )
 
-    def pin(self, point: str) -> None:
-        """Keep the point from being pruned; a second pin changes nothing. Raises: PointNotFound."""
-        with self.open_unread(point) as (_, folder):
-            if folder.find(PINNED_FILE) is None:
-                folder.write_file(PINNED_FILE, b"")
-                folder.sync()
+    def pin(self, point: str) -> bool:
+        """Keep the point from being removed, durably; False when it was pinned already.
 
-    def unpin(self, point: str) -> None:
-        """Let the point be pruned again. Raises: PointNotFound."""
-        with self.open_unread(point) as (_, folder):
+        Raises: PointNotFound, also when it is being removed just now; DestinationFailed.
+        """
+        with self.hold(point), self.open_unread(point) as (_, folder):
+            fresh = folder.find(PINNED_FILE) is None
+            if fresh:
+                folder.write_file(PINNED_FILE, b"")
+            # An earlier pin may have been killed before its own sync.
+            folder.sync()
+            return fresh
+
+    def unpin(self, point: str) -> bool:
+        """Let the point be removed again; False when it was not pinned. Raises: as `pin`."""
+        with self.hold(point), self.open_unread(point) as (_, folder):
+            pinned = folder.find(PINNED_FILE) is not None
             folder.remove_file(PINNED_FILE)
             folder.sync()
-
-
-def _candidate_names(domain: str, identity: str) -> Iterator[str]:
-    base = encode_folder_name(domain)
-    yield base
-    mark = identity.lower()
-    if _UUID_PATTERN.fullmatch(mark) is None:
-        mark = blake3(identity.encode("utf-8", "surrogateescape")).hexdigest()
-    mark = mark.replace("-", "")
-    for length in (8, 16, 32):
-        yield f"{base}~{mark[:length]}"
-
-
-def _decode_quietly(folder: str) -> str:
-    """The domain behind a folder's name; a foreign name that is none of ours stands for itself."""
-    try:
-        return decode_folder_name(folder)
-    except UnicodeError:
-        return folder
-
-
-def _encode_owner(domain: str, identity: str) -> bytes:
-    document = {"schema": 1, "domain": domain, "identity": identity}
-    return (json.dumps(document, indent=2) + "\n").encode()
-
-
-def _decode_owner(content: bytes) -> str:
-    """The identity in an owner file; "" for a file that is not one: then the folder is nobody's."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return ""
-    identity = document.get("identity") if isinstance(document, dict) else None
-    return identity if isinstance(identity, str) else ""
+            return pinned

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenbackup.errors import StateFailed
+from xenbackup.errors import RoomMissing, StateFailed
 from xenbackup.model.names import is_run_id
 from xenbackup.model.setting import SPOOL_RESERVE_BYTES
 from xenbackup.system.durable import make_private_folder, sync_folder, translate_errors
@@ -50,10 +50,10 @@ class Spool:
         return found.f_bavail * found.f_frsize
 
     def check_room(self, needed_bytes: int) -> None:
-        """Raises: StateFailed naming free and needed bytes when that much does not fit."""
+        """Raises: RoomMissing naming free and needed bytes when that much does not fit."""
         free = self.free_bytes()
         if free < needed_bytes + SPOOL_RESERVE_BYTES:
-            raise StateFailed(
+            raise RoomMissing(
                 f"The spool {self.folder} has {free >> 20} MiB free; the memory image needs"
                 f" {-(-needed_bytes >> 20)} MiB and {SPOOL_RESERVE_BYTES >> 20} MiB stay free.",
                 hint="free space there, or set `[spool] path` to a larger disk",

@@ -12,8 +12,8 @@ from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.copying import BLOCK_SIZE_BYTES, Cancelled, CopyProgress, hash_blocks
 from xenbackup.storage.manifest import CONFIGURATION_FILE, DOMAIN_FILE, MANIFEST_FILE
+from xenbackup.storage.parts import PINNED_FILE
 from xenbackup.storage.points import VerifyFinding, VerifyReport
-from xenbackup.storage.shelf import PINNED_FILE
 from xenbackup.system.block_device import BlockDevice, BlockFile
 from xenbackup.system.folder import Folder
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Final
 from xenbackup.errors import CommandFailed
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.system.output import FileFollower, OutputCollector
+from xenbackup.system.politeness import put_child_forward
 
 SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 RUN_MARK: Final = "XENBACKUP_RUN"
@@ -107,6 +108,8 @@ class SystemCommands:
             f"--unit={command.own_unit}",
             # The monitor that xl leaves behind must outlive the unit's main process.
             "--property=KillMode=process",
+            # While the host shuts down systemd refuses units that the shutdown would stop.
+            "--property=DefaultDependencies=no",
             *settings,
             "--",
             program,
@@ -124,6 +127,7 @@ class SystemCommands:
 
     def _environment(self, command: Command) -> dict[str, str]:
         environment = {"PATH": self._search_path, "LC_ALL": "C", "LANGUAGE": ""}
+        environment.update(command.environment)
         if command.run_id:
             environment[RUN_MARK] = command.run_id
         return environment
@@ -194,6 +198,7 @@ class _Streams:
     def __init__(self, command: Command, resources: contextlib.ExitStack) -> None:
         self._callback_error: Exception | None = None
         self._on_line = command.on_stderr_line
+        self._stdin = command.stdin
         self._resources = resources
         self._write_ends: list[int] = []
         resources.callback(self._close_write_ends)
@@ -211,7 +216,7 @@ class _Streams:
     @contextlib.contextmanager
     def child_ends(self) -> Iterator[tuple[BinaryIO, int, int]]:
         """The child's stdin, stdout and stderr; our copies are closed afterwards."""
-        with Path(os.devnull).open("rb") as stdin:
+        with _open_input(self._stdin) as stdin:
             try:
                 yield stdin, self._stdout_write, self._stderr_write
             finally:
@@ -300,9 +305,24 @@ class _Streams:
             self._callback_error = error
 
 
+def _open_input(content: bytes) -> BinaryIO:
+    """What the child reads: a file in memory, which no child can leave unread and so block us."""
+    if not content:
+        return Path(os.devnull).open("rb")
+    file = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
+    try:
+        file.write(content)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def _prepare_child() -> None:
     """In the child, before exec: guest memory must never be written world-readable."""
     os.umask(_PRIVATE_UMASK)
+    put_child_forward()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -6,6 +6,7 @@ after; a lock is an flock, so that it dies with its holder and there is nothing 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -21,6 +22,9 @@ from xenbackup.errors import Locked, StateFailed, XenbackupError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 _HINTS = {
     errno.ENOSPC: "free some space there, or remove what is no longer needed",
@@ -75,6 +79,28 @@ def append_durably(descriptor: int, content: bytes) -> None:
     with translate_errors(StateFailed, f"append to {_describe_descriptor(descriptor)}"):
         write_whole(descriptor, content)
         os.fsync(descriptor)
+
+
+def reserve_room(descriptor: int, offset: int, size_bytes: int) -> None:
+    """Set room on the disk aside for what a file will grow by; its size stays what it is.
+
+    A file system that cannot do that is left as it is. Raises: StateFailed when there is no room.
+    """
+    call = getattr(_LIBRARY, "fallocate64", None) or getattr(_LIBRARY, "fallocate", None)
+    if call is None:
+        return
+    with translate_errors(StateFailed, f"set room aside for {_describe_descriptor(descriptor)}"):
+        places = (ctypes.c_int64(offset), ctypes.c_int64(size_bytes))
+        if call(descriptor, _KEEP_SIZE, *places) != 0:
+            number = ctypes.get_errno()
+            if number in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(number, os.strerror(number))
+
+
+def give_room_back(descriptor: int) -> None:
+    """Let go of what is set aside behind the file's end; best effort."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size)
 
 
 def sync_folder(path: Path) -> None:

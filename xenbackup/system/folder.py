@@ -7,6 +7,7 @@ that was opened.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -101,6 +102,29 @@ class Folder:
         with translate_errors(self._errors, f"open the folder {path}"):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             return type(self)(os.open(name, flags, dir_fd=self._descriptor), path, self._errors)
+
+    def holds(self, name: str, folder: Folder) -> bool:
+        """The name still stands for this very open folder: nobody renamed or replaced it."""
+        with translate_errors(self._errors, f"look at {self._place(name)}"):
+            try:
+                found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+        own = os.fstat(folder._descriptor)
+        return (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)
+
+    def lock(self, *, shared: bool) -> bool:
+        """Take an flock on the folder itself until it is closed; False when others are in the way.
+
+        Shared ones get along with each other.
+        """
+        with translate_errors(self._errors, f"lock the folder {self.path}"):
+            try:
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     def make_folder(self, name: str) -> None:
         """Make a folder of mode 0700; its name is durable after `sync`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import ON_DEMAND, Shell
-from xenbackup.cli.check_verb import NagiosCode
+from xenbackup.cli.nagios import NagiosCode
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.simulated import Fault, FaultKind
 from xenbackup.operations.house import House
@@ -48,7 +48,7 @@ def test_error_fails_with_its_code_and_its_hint(bare: Shell) -> None:
     assert re.search(r"^failed +destination +local$", called.out, re.M)
     assert "(destination-missing)" in called.out
     assert re.search(r"^ +Hint: mount its disk", called.out, re.M)
-    assert "14 checks: 1 error. docs/problems.md explains each code." in called.out
+    assert "15 checks: 1 error. docs/problems.md explains each code." in called.out
 
 
 def test_warnings_alone_end_with_their_own_exit_code(shell: Shell) -> None:
@@ -191,7 +191,7 @@ def test_json_of_the_host_alone_names_no_job(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("job", "code", "text"),
     [
-        ("nightly", NagiosCode.OK, r"XENBACKUP OK - All 17 checks are good\."),
+        ("nightly", NagiosCode.OK, r"XENBACKUP OK - All 18 checks are good\."),
         ("typo", NagiosCode.WARNING, r"XENBACKUP WARNING - Job typo: no guest on .*"),
         ("on-demand", NagiosCode.CRITICAL, r"XENBACKUP CRITICAL - router: PCI device .*"),
         ("nosuch", NagiosCode.UNKNOWN, r'XENBACKUP UNKNOWN - There is no job "nosuch"\.'),

@@ -70,11 +70,11 @@ def test_missing_configuration_is_named(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_all_problems_of_a_broken_job_are_told_at_once(shell: Shell) -> None:
-    shell.write_job("broken", 'domains = "web"\npreset = "snapsot"\nretries = 3\n')
+    shell.write_job("broken", 'domains = "web"\npreset = "snapsot"\nattempts = 3\n')
     for words in (("run", "broken"), ("config", "validate")):
         called = shell(*words)
         assert USAGE == called.exit_code
-        for part in ("snapsot", "did you mean `snapshot`", "retries", "domains", "destination"):
+        for part in ("snapsot", "did you mean `snapshot`", "attempts", "domains", "destination"):
             assert part in called.err
 
 

@@ -179,7 +179,7 @@ def _write_field(source: RecordedObject, entry: Field, composition: Composition)
                 composition.set_number(entry.key, number)
         case Shape.MEBIBYTES:
             write_mebibytes(source, entry.source, entry.key, composition)
-        case Shape.WORD:
+        case _:  # Shape.WORD
             _write_word(source, entry, composition)
 
 

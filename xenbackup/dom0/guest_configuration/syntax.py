@@ -114,11 +114,9 @@ def _read_list(
     unfinished: list[list[ConfigurationValue]] = []
     current: list[ConfigurationValue] = []
     awaits_value = True
-    for token in tokens:
+    while (token := next(tokens)).kind is not TokenKind.END:
         if token.kind is TokenKind.NEWLINE:
             continue
-        if token.kind is TokenKind.END:
-            break
         if token.is_mark("]"):
             finished = tuple(current)
             if not unfinished:

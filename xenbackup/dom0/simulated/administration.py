@@ -8,6 +8,7 @@ DIR guest NAME scratch BYTES   how much it writes a round beside its count
 DIR fault add TOOL KIND …      --verb --nth --times --exit-code --stdout --stderr --seconds
                                --boundary --size-bytes --offset --containing
 DIR fault list|clear
+DIR commands [MODE]            inside, acts or children: which commands are processes of their own
 DIR synced PATH                this saved file would outlive a power cut
 DIR reboot-host                a power cut: guests gone, a new boot
 DIR xendomains start|stop      the host's service: restore and start guests, or save them
@@ -25,6 +26,11 @@ from pathlib import Path
 import msgspec
 
 from xenbackup.dom0.simulated.building import build_demo_host, create_host
+from xenbackup.dom0.simulated.children import (
+    CommandsMode,
+    read_commands_mode,
+    write_commands_mode,
+)
 from xenbackup.dom0.simulated.execute import TOOLS, Circumstances, execute
 from xenbackup.dom0.simulated.faults import Fault, read_faults
 from xenbackup.dom0.simulated.host import SimulatedHost
@@ -56,6 +62,7 @@ def main(words: Sequence[str]) -> int:
             "clock": _clock,
             "guest": _guest,
             "fault": _fault,
+            "commands": _commands,
             "synced": _synced,
             "reboot-host": _reboot_host,
             "xendomains": _xendomains,
@@ -187,6 +194,15 @@ def parse_fault(words: list[str]) -> Fault:
         return msgspec.convert(fields, Fault, strict=False)
     except msgspec.ValidationError as error:
         raise SimulatorFailed(f"This is no fault: {error}.") from error
+
+
+def _commands(directory: Path, rest: list[str]) -> int:
+    if len(rest) == 1 and rest[0] in tuple(CommandsMode):
+        write_commands_mode(directory, CommandsMode(rest[0]))
+    elif rest:
+        raise SimulatorFailed("commands takes nothing, `inside`, `acts` or `children`.")
+    sys.stdout.write(f"{read_commands_mode(directory)}\n")
+    return 0
 
 
 def _synced(directory: Path, rest: list[str]) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from xenbackup.dom0.mount_table import Mount, find_mount, parse_mounts
+from xenbackup.dom0.simulated.children import CommandsMode, read_commands_mode, run_child
 from xenbackup.dom0.simulated.device import SimulatedDevice
 from xenbackup.dom0.simulated.exception_store import ExceptionStore
 from xenbackup.dom0.simulated.execute import TOOLS, Circumstances, execute
-from xenbackup.dom0.simulated.faults import Fault, read_faults, write_faults
+from xenbackup.dom0.simulated.faults import Fault, read_faults, stall, write_faults
 from xenbackup.dom0.simulated.power_cut import cut_power, mark_synced
 from xenbackup.dom0.simulated.processes import living_processes, signal_simulated
 from xenbackup.dom0.simulated.session import Machine, place_below
@@ -22,12 +22,13 @@ from xenbackup.dom0.simulated.store import Store
 from xenbackup.errors import CommandFailed, SnapshotFailed
 from xenbackup.model.command import Command, CommandResult, Process
 from xenbackup.system.block_device import BlockDevice
-from xenbackup.system.command import SystemCommands
 from xenbackup.system.durable import PRIVATE_FILE, translate_errors
 
 GRACE_SECONDS = 10.0
 CLONE_SECONDS = 0.02
 LATE_FACTOR = 10
+REAL_STEP_SECONDS = 0.05
+"""Real seconds that a sleep takes while a real child is at work."""
 
 
 class SimulatedHost:
@@ -35,19 +36,22 @@ class SimulatedHost:
 
     `on_boundary(name)` is called at every boundary inside a command (`xl-save:suspended`, …), with
     the lock released; what it raises ends the command there and comes out of `run`. With
-    `real_children`, commands are processes of their own, run by `runner` (SystemCommands).
+    `real_children` commands are processes of their own; None does as DIR/host/commands says.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        real_children: bool = False,
+        real_children: bool | None = None,
         on_boundary: Callable[[str], None] | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.on_boundary = on_boundary
-        self._real_children = real_children
+        if real_children is None:
+            self._mode = read_commands_mode(self.directory)
+        else:
+            self._mode = CommandsMode.CHILDREN if real_children else CommandsMode.INSIDE
         self._store = Store(self.directory)
         self._kept: dict[str, ExceptionStore] = {}
 
@@ -58,8 +62,8 @@ class SimulatedHost:
             raise CommandFailed(
                 f"Cannot run {command.argv[0]}: not installed on the simulated host."
             )
-        if self._real_children:
-            return self._run_child(command)
+        if self._runs_as_child(command):
+            return run_child(self.directory, command)
         environment = {}
         if command.run_id:
             environment["XENBACKUP_RUN"] = command.run_id
@@ -150,9 +154,12 @@ class SimulatedHost:
             return (machine.state.clock_ns - machine.state.started_ns) / NANOSECONDS
 
     def sleep(self, seconds: float) -> None:
-        """Let virtual time pass: guests tick."""
+        """Let virtual time pass: guests tick. Real children that are at work get real time too."""
         with self.machine() as machine:
             machine.advance(max(seconds, 0.0))
+            working = any(process.real for process in living_processes(machine))
+        if working:
+            stall(min(seconds, REAL_STEP_SECONDS))
 
     def cpu_model(self) -> str:
         with self.machine() as machine:
@@ -222,28 +229,10 @@ class SimulatedHost:
         with self.machine() as machine:
             return machine.state.toolstack == tool
 
-    def _run_child(self, command: Command) -> CommandResult:
-        module = "xenbackup.dom0.simulated"
-        prefix = (sys.executable, "-m", module, str(self.directory))
-        result = SystemCommands().run(
-            Command(
-                argv=(*prefix, *command.argv),
-                timeout_seconds=command.timeout_seconds,
-                run_id=command.run_id,
-                stderr_path=command.stderr_path,
-                on_stderr_line=command.on_stderr_line,
-                own_unit=command.own_unit,
-                kill_late=command.kill_late,
-            )
-        )
-        return CommandResult(
-            argv=command.argv,
-            exit_code=result.exit_code,
-            stdout=result.stdout,
-            stderr=result.stderr,
-            duration_seconds=result.duration_seconds,
-            timed_out=result.timed_out,
-        )
+    def _runs_as_child(self, command: Command) -> bool:
+        if self._mode is CommandsMode.ACTS:
+            return bool(command.run_id)
+        return self._mode is CommandsMode.CHILDREN
 
 
 class _LineListener:

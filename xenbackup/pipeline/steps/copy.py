@@ -16,6 +16,7 @@ from xenbackup.model.plan import PlannedDisk, PlannedStep, VolumeKind
 from xenbackup.model.point import HostFacts, Manifest, StoredBacking, StoredDisk, StoredMemory
 from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
+from xenbackup.pipeline.abandoning import copy_abandonable
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps.clone import check_clone
 from xenbackup.pipeline.steps.snapshot import (
@@ -28,6 +29,7 @@ from xenbackup.pipeline.steps.watching import SnapshotWatch, report_overflow
 from xenbackup.storage.destination import StagedPoint
 from xenbackup.storage.volume import ClippedDevice
 from xenbackup.system.block_device import BlockDevice
+from xenbackup.system.politeness import stand_back
 
 
 def copy(context: RunContext, step: PlannedStep) -> None:
@@ -35,18 +37,29 @@ def copy(context: RunContext, step: PlannedStep) -> None:
 
     A snapshot's validity is read after the last read of its disk: what was read through an
     overflowed snapshot is worthless, however well it copied. One that fills up later harms nothing.
-    Meanwhile all of them are watched (`watching.py`).
+    Meanwhile all of them are watched (`watching.py`). While the guest is away (`cold`), a
+    destination that never returns is left behind once the guest must come back.
 
     Raises: CopyFailed, SnapshotOverflowed, SnapshotFailed, DestinationFailed, DestinationMissing.
     """
+    if context.away_since_seconds is None:
+        _copy(context)
+    else:
+        copy_abandonable(context, _copy)
+
+
+def _copy(context: RunContext) -> None:
     start = context.record.start
     context.destination.open()
     context.journal.write(e.Staging(destination=context.destination.name, point=start.run))
     identity = start.plan.domain.configured_uuid or start.plan.domain.name
     staged = context.destination.stage_point(start.plan.domain.name, identity, start.run)
     watch = SnapshotWatch(context)
-    disks = tuple(_copy_disk(context, staged, disk, watch) for disk in start.plan.disks)
-    memory = _copy_memory(context, staged, watch)
+    # A guest that stands still for the copy waits for nobody's good manners.
+    polite = context.politeness if context.away_since_seconds is None else None
+    with stand_back(polite):
+        disks = tuple(_copy_disk(context, staged, disk, watch) for disk in start.plan.disks)
+        memory = _copy_memory(context, staged, watch)
     staged.write_domain(compose_domain_document(context))
     if own_file := read_own_configuration(context.host, start.plan.domain):
         staged.write_configuration(own_file)

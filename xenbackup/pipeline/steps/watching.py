@@ -91,7 +91,7 @@ class SnapshotWatch:
 
     def explain_stop(self) -> str:
         """Why the copy must stop, "" while it may go on; looks at the snapshots when it is time."""
-        reason = self._context.cancelled() or self._context.explain_overdue_absence()
+        reason = self._context.explain_stop() or self._context.explain_overdue_absence()
         if reason:
             return reason
         if self.failure is None and self._is_time():
@@ -112,7 +112,7 @@ class SnapshotWatch:
                 continue
             if found.thick_snapshot:
                 self._watched.append(_Watched(disk=disks[made.vdev], made=made))
-            elif found.thin:
+            else:
                 self._pools.setdefault((found.group, found.pool), deque(maxlen=SAMPLES_LIMIT))
 
     def _is_time(self) -> bool:
@@ -209,12 +209,9 @@ class SnapshotWatch:
 
     def _count_left(self, disk: PlannedDisk) -> int:
         """Bytes until the last read of a disk: those of the disks before it are read first."""
-        left = -self._reading_bytes
-        for vdev, size_bytes in self._left.items():
-            left += size_bytes
-            if vdev == disk.vdev:
-                break
-        return left
+        order = list(self._left)
+        until = order[: order.index(disk.vdev) + 1]
+        return sum(self._left[vdev] for vdev in until) - self._reading_bytes
 
     def _find_useful_bytes(self, watched: _Watched) -> int:
         """Of the origin's own size, which is more than the disk's where DRBD keeps its records."""
@@ -234,6 +231,7 @@ class SnapshotWatch:
         context = self._context
         group = next((g for g in context.lvm.list_groups() if g.name == found.group), None)
         if group is None:
+            watched.refused = f"group {found.group} is not listed any more"
             return False
         add_bytes = plan_growth(
             forecast,

@@ -28,6 +28,7 @@ class Check(StrEnum):
     DRIVERS = "drivers"
     MONITORS = "monitors"
     RUNS = "runs"
+    TELLING = "telling"
     DESTINATION = "destination"
     SPOOL = "spool"
     JOB = "job"
@@ -159,6 +160,22 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         {
             "run-unfinished": "A run of a guest has not ended, or was cut off.",
             "debt-owed": "Something of a run could not be removed yet.",
+        },
+    ),
+    (
+        Check.TELLING,
+        _ERROR,
+        {
+            "hook-unfit": "The program of a hook is not there, or not to be trusted.",
+        },
+    ),
+    (
+        Check.TELLING,
+        _WARNING,
+        {
+            "sendmail-missing": "Mail is configured, but the host cannot send any.",
+            "apprise-missing": "Apprise is configured, but not installed.",
+            "metrics-folder-missing": "The folder for the metrics' textfile is not there.",
         },
     ),
     (

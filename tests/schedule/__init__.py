@@ -1,0 +1,1 @@
+"""Due times against an oracle that walks through time minute by minute."""

@@ -1,0 +1,484 @@
+"""`xenbackup status`: gathered here or told by a daemon; for a person, a program, and Nagios."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.cli.conftest import Called, Shell
+from tests.unit.status_reports import make_bad_morning, make_report
+from tests.unit.test_probing import HangingStatvfs
+from xenbackup.cli import status_telling
+from xenbackup.cli.invocation import Invocation
+from xenbackup.cli.output import Output
+from xenbackup.cli.status_telling import shape_status, watch_status
+from xenbackup.dom0.simulated.administration import main as administrate
+from xenbackup.errors import DaemonGone, StateFailed, UsageError
+from xenbackup.model.status import Level, StatusReport, encode_report
+from xenbackup.operations import status
+from xenbackup.operations.probing import Probe
+from xenbackup.service.control.events import StatusTold
+from xenbackup.service.control.peers import Peer
+from xenbackup.service.control.protocol import AnyRequest, StatusRequest
+from xenbackup.service.control.server import ControlServer
+from xenbackup.service.control.stream import Stream
+
+
+@contextlib.contextmanager
+def serve(directory: Path, report: StatusReport) -> Iterator[None]:
+    """A daemon that tells this report, whoever asks."""
+
+    def handle(request: AnyRequest, peer: Peer, stream: Stream) -> None:
+        assert isinstance(request, StatusRequest)
+        stream.send(StatusTold(status=msgspec.Raw(encode_report(report))))
+        stream.end(0)
+
+    path = directory / "run/xenbackup/control.sock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    server = ControlServer(path, handle=handle)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def find(called: Called, key: str) -> list[dict[str, object]]:
+    found = called.json[key]
+    assert isinstance(found, list)
+    return found
+
+
+def list_verdicts(called: Called) -> list[tuple[object, object, object]]:
+    return [(row["domain"], row["job"], row["verdict"]) for row in find(called, "domains")]
+
+
+def list_codes(called: Called) -> list[object]:
+    return [finding["code"] for finding in find(called, "findings")]
+
+
+# Gathered without a daemon
+
+
+def test_after_a_night_the_guests_are_good(shell: Shell) -> None:
+    called = shell("status", "--json")
+    assert 0 == called.exit_code
+    assert [("router", "nightly", "good"), ("web", "nightly", "good")] == list_verdicts(called)
+    assert ["daemon-absent"] == list_codes(called)
+
+
+def test_before_the_first_night_they_never_had_a_point(bare: Shell) -> None:
+    called = bare("status", "--json")
+    assert 0 == called.exit_code
+    assert [("router", "nightly", "never"), ("web", "nightly", "never")] == list_verdicts(called)
+    assert "destination-missing" in list_codes(called)
+
+
+def test_a_missed_night_makes_them_late(shell: Shell) -> None:
+    assert 0 == administrate([str(shell.directory), "clock", "advance", "3d"])
+    assert {"late"} == {verdict for *_, verdict in list_verdicts(shell("status", "--json"))}
+
+
+def test_a_guest_that_no_job_covers_is_unprotected(shell: Shell) -> None:
+    for name in ("nightly", "on-demand"):
+        path = shell.directory / f"etc/xenbackup/jobs/{name}.toml"
+        path.write_text(path.read_text().replace('domains = ["*"]', 'domains = ["web"]'))
+    assert ("router", "", "unprotected") in list_verdicts(shell("status", "--json"))
+
+
+def test_the_page_tells_what_was_gathered(shell: Shell) -> None:
+    called = shell("status")
+    assert 0 == called.exit_code
+    for part in ("Guests\n", "The last 24 hours\n", "Next\n", "Destinations\n", "2 ok"):
+        assert part in called.out
+    assert "" == called.err
+
+
+def test_a_broken_job_file_is_told_and_the_rest_too(shell: Shell) -> None:
+    shell.write_job("weekly", "schedul = 1\n")
+    called = shell("status", "--json")
+    assert "job-broken" in list_codes(called)
+    assert ["weekly"] == [found["job"] for found in find(called, "broken_jobs")]
+    assert ("web", "nightly", "good") in list_verdicts(called)
+
+
+def test_a_run_that_was_cut_off_is_told(shell: Shell) -> None:
+    journals = shell.directory / "var/lib/xenbackup/journals"
+    newest = max(journals.iterdir())
+    whole = newest.read_bytes().splitlines(keepends=True)
+    newest.write_bytes(b"".join(whole[:-1]))
+    called = shell("status", "--json")
+    assert ["cut off"] == [run["state"] for run in find(called, "open_runs")]
+    assert "run-unfinished" in list_codes(called)
+
+
+def test_a_run_at_work_is_no_trouble(shell: Shell) -> None:
+    journals = shell.directory / "var/lib/xenbackup/journals"
+    newest = max(journals.iterdir())
+    whole = newest.read_bytes().splitlines(keepends=True)
+    newest.write_bytes(b"".join(whole[:-1]))
+    from xenbackup.bootstrap import open_house
+
+    house = open_house(shell.host, None)
+    locks = [
+        house.lock_domain(identity, "test")
+        for identity in ("7b6c97b9-bc1e-4273-8175-79ad2f3505e8", "router", "web")
+    ]
+    locks.append(house.lock_domain("5a1c0b7e-3f64-4c39-8d0b-2e6f7a9c4d21", "test"))
+    for lock in locks:
+        lock.acquire()
+    try:
+        called = shell("status", "--json")
+    finally:
+        for lock in locks:
+            lock.release()
+    assert ["at work"] == [run["state"] for run in find(called, "open_runs")]
+    assert ["daemon-absent"] == list_codes(called)
+
+
+def test_a_journal_that_cannot_be_read_is_told(shell: Shell) -> None:
+    journals = shell.directory / "var/lib/xenbackup/journals"
+    (journals / "20991122T023000Z-zzzzzz.jsonl").write_bytes(b"no journal\n")
+    called = shell("status", "--json")
+    assert ["unreadable"] == [run["state"] for run in find(called, "open_runs")]
+
+
+def test_a_destination_that_hangs_keeps_nobody(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = HangingStatvfs(shell.directory / "srv/backup")
+    monkeypatch.setattr(os, "statvfs", hanging)
+    monkeypatch.setattr(status, "PROBE", Probe(deadline_seconds=0.2))
+    try:
+        called = shell("status", "--json")
+    finally:
+        hanging.released.set()
+    assert ["silent"] == [place["state"] for place in find(called, "destinations")]
+    assert "destination-silent" in list_codes(called)
+    assert ("web", "nightly", "good") in list_verdicts(called)
+
+
+def test_a_damaged_catalog_is_filled_again_at_once(shell: Shell) -> None:
+    catalog = shell.directory / "var/lib/xenbackup/catalog.sqlite"
+    catalog.write_bytes(b"this is no database at all" * 100)
+    called = shell("status", "--json")
+    assert [("router", "nightly", "good"), ("web", "nightly", "good")] == list_verdicts(called)
+    assert "" == called.json["catalog_problem"]
+
+
+def test_a_catalog_that_cannot_be_filled_makes_nobody_late(shell: Shell) -> None:
+    (shell.directory / "var/lib/xenbackup/catalog.sqlite").write_bytes(b"no database" * 100)
+    (shell.directory / "srv/backup").rename(shell.directory / "srv/away")
+    called = shell("status", "--json")
+    # What is not there holds no point: the catalog is as whole as it can be.
+    assert "destination-missing" in list_codes(called)
+    assert 0 == called.exit_code
+
+
+def test_a_catalog_that_takes_too_long_to_fill_is_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    (shell.directory / "var/lib/xenbackup/catalog.sqlite").write_bytes(b"no database" * 100)
+    monkeypatch.setattr(status, "list_points", lambda house: released.wait(60))
+    monkeypatch.setattr(status, "PROBE", Probe(deadline_seconds=0.2))
+    try:
+        called = shell("status", "--json")
+    finally:
+        released.set()
+    assert "catalog-incomplete" in list_codes(called)
+    assert {"unknown"} == {verdict for *_, verdict in list_verdicts(called)}
+
+
+def test_a_toolstack_that_does_not_answer_is_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xenbackup.dom0.xl import Xl
+    from xenbackup.errors import CommandFailed
+
+    def fail(self: Xl) -> None:
+        raise CommandFailed("`xl list -l` failed.")
+
+    monkeypatch.setattr(Xl, "list_domains", fail)
+    called = shell("status", "--json")
+    assert "guests-unlisted" in list_codes(called)
+    assert ("web", "nightly", "good") in list_verdicts(called)
+
+
+# Told by a daemon
+
+
+def test_a_daemon_that_runs_is_asked(bare: Shell) -> None:
+    with serve(bare.directory, make_bad_morning()):
+        called = bare("status", "--json")
+    assert 0 == called.exit_code
+    assert json.loads(json.dumps(shape_status(make_bad_morning()))) == called.json
+
+
+def test_a_socket_that_nobody_serves_is_no_daemon(shell: Shell) -> None:
+    path = shell.directory / "run/xenbackup/control.sock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+    assert ["daemon-absent"] == list_codes(shell("status", "--json"))
+
+
+def test_a_daemon_that_falls_silent_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> StatusReport:
+        raise DaemonGone("The daemon ended the connection.")
+
+    monkeypatch.setattr(status_telling, "ask_daemon", fail)
+    called = shell("status", "--json")
+    assert ["daemon-silent"] == list_codes(called)
+    assert "The daemon ended the connection." == called.json["daemon_problem"]
+
+
+def test_an_answer_that_is_no_report_is_refused(shell: Shell) -> None:
+    def handle(request: AnyRequest, peer: Peer, stream: Stream) -> None:
+        stream.send(StatusTold(status=msgspec.Raw(b'{"host": 7}')))
+        stream.end(0)
+
+    path = shell.directory / "run/xenbackup/control.sock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    server = ControlServer(path, handle=handle)
+    server.start()
+    try:
+        called = shell("status", "--json")
+    finally:
+        server.stop()
+    assert "cannot be read" in str(called.json["daemon_problem"])
+    assert ("web", "nightly", "good") in list_verdicts(called)
+
+
+HEAVY = ("sh", "sqlite3", "structlog", "apscheduler", "cronsim", "zoneinfo", "rich")
+
+
+def test_what_the_daemon_answers_costs_no_heavy_import(bare: Shell) -> None:
+    code = (
+        "import sys; from xenbackup.cli.main import main; "
+        f"main(['--simulated', {str(bare.directory)!r}, 'status']); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    with serve(bare.directory, make_report()):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
+        )
+    assert "3 guests have a good point, as promised." in done.stdout
+    assert "[]" == done.stdout.splitlines()[-1]
+
+
+# For programs
+
+KEYS = {
+    "": (
+        "broken_jobs catalog_problem daemon_problem destinations domains due findings "
+        "gone guests_problem host level live now open_runs rounds runs_left_out schema "
+        "since version"
+    ),
+    "findings": "code hint level message subject",
+    "live": "active configuration_problems due pid recovery since stopping version waiting",
+    "live.active": (
+        "away_since began_at bytes_done bytes_per_second bytes_total cancelling domain "
+        "job origin round run step what"
+    ),
+    "live.waiting": "domain job not_before origin reason round since",
+    "domains": (
+        "consistency destination domain job last_run level point point_at points "
+        "promised_since running verdict"
+    ),
+    "rounds": "began_at ended_at job outcome round runs",
+    "rounds.runs": (
+        "away_seconds bytes_read bytes_written domain duration_seconds ended_at error "
+        "hint job outcome point round run"
+    ),
+    "open_runs": "began_at domain job owes run state step",
+    "due": "begins_at due_at job",
+    "destinations": (
+        "free_bytes full_in_days growth_bytes_per_day horizon_days kind name path points "
+        "problem state stored_bytes total_bytes"
+    ),
+    "broken_jobs": "job path problems",
+}
+
+
+@pytest.mark.parametrize("place", sorted(KEYS))
+def test_the_keys_are_a_promise(place: str) -> None:
+    found: object = json.loads(json.dumps(shape_status(make_bad_morning())))
+    for key in place.split(".") if place else ():
+        assert isinstance(found, dict)
+        found = found[key][0] if isinstance(found[key], list) else found[key]
+    assert isinstance(found, dict)
+    assert set(KEYS[place].split()) <= set(found)
+
+
+def test_every_key_is_documented() -> None:
+    document = (Path(__file__).parents[3] / "docs/operating.md").read_text(encoding="utf-8")
+    table = document.split("### `status --json`")[1].split("\n### ")[0]
+    told = {key for keys in KEYS.values() for key in keys.split()} - {"schema"}
+    assert [] == sorted(key for key in told if f"`{key}`" not in table)
+
+
+def test_times_are_in_utc_to_the_second() -> None:
+    shape = shape_status(make_report())
+    assert ("2026-11-22T07:30:00Z", "2026-11-21T07:30:00Z") == (shape["now"], shape["since"])
+
+
+# For Nagios
+
+
+@pytest.mark.parametrize(
+    ("level", "exit_code", "begin"),
+    [
+        (Level.OK, 0, "XENBACKUP OK - 3 guests, all as promised. | "),
+        (Level.WARNING, 1, "XENBACKUP WARNING - daemon: The daemon does not run"),
+        (Level.CRITICAL, 2, "XENBACKUP CRITICAL - 2 problems: mail: Its last good point"),
+    ],
+)
+def test_nagios_gets_its_codes(bare: Shell, level: Level, exit_code: int, begin: str) -> None:
+    report = {
+        Level.OK: make_report(),
+        Level.WARNING: make_report(live=None),
+        Level.CRITICAL: make_bad_morning(),
+    }[level]
+    with serve(bare.directory, report):
+        called = bare("status", "--nagios")
+    (line,) = called.out.splitlines()
+    assert (exit_code, begin) == (called.exit_code, line[: len(begin)])
+
+
+def test_nagios_gets_performance_data(bare: Shell) -> None:
+    with serve(bare.directory, make_bad_morning()):
+        line = bare("status", "--nagios").out.strip()
+    expected = (
+        "good=2 awaited=0 off=0 failing=0 late=1 never=1 unprotected=1 unknown=0 "
+        "oldest_age=104400s runs=3 runs_failed=1 open_runs=1 "
+        "'free local'=21474836480B;;;0;4294967296000"
+    )
+    assert expected == line.partition(" | ")[2]
+
+
+def test_nagios_hears_unknown_without_a_configuration(tmp_path: Path, bare: Shell) -> None:
+    (bare.directory / "etc/xenbackup/config.toml").unlink()
+    called = bare("status", "--nagios")
+    assert (3, "XENBACKUP UNKNOWN - ") == (called.exit_code, called.out[:20])
+    assert "" == called.err
+
+
+@pytest.mark.parametrize(
+    "error", [StateFailed("The state is away."), RuntimeError("boom"), OSError(5, "I/O error")]
+)
+def test_nagios_hears_unknown_whatever_goes_wrong(
+    bare: Shell, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(path: Path) -> StatusReport:
+        raise error
+
+    monkeypatch.setattr(status_telling, "ask_daemon", fail)
+    called = bare("status", "--nagios")
+    assert 3 == called.exit_code
+    assert 1 == len(called.out.splitlines())
+    assert "" == called.err
+
+
+@pytest.mark.parametrize("other", ["--json", "--watch"])
+def test_nagios_goes_alone(bare: Shell, other: str) -> None:
+    assert 2 == bare("status", "--nagios", other).exit_code
+
+
+def test_without_a_configuration_a_person_hears_why(bare: Shell) -> None:
+    (bare.directory / "etc/xenbackup/config.toml").unlink()
+    called = bare("status")
+    assert 2 == called.exit_code
+    assert "config.toml" in called.err
+    assert "Traceback" not in called.err
+
+
+# Watching
+
+
+class Sleeper:
+    """Lets so many looks pass, then presses Ctrl-C."""
+
+    def __init__(self, looks: int, act: Callable[[int], None] = lambda look: None) -> None:
+        self.left = looks
+        self.looks = 0
+        self._act = act
+
+    def __call__(self, seconds: float) -> None:
+        assert seconds == status_telling.WATCH_SECONDS
+        self.looks += 1
+        self._act(self.looks)
+        if self.looks >= self.left:
+            raise KeyboardInterrupt
+
+
+def watch(invocation: Invocation, read: Callable[[], StatusReport], sleeper: Sleeper) -> int:
+    return watch_status(invocation, read, sleeper)
+
+
+def test_watching_tells_again_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    invocation = Invocation(output=Output())
+    assert 0 == watch(invocation, make_report, Sleeper(3))
+    out = capsys.readouterr().out
+    assert 3 == out.count("3 guests have a good point")
+    assert "\x1b" not in out
+
+
+def test_watching_for_a_program_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    invocation = Invocation(output=Output(), json=True)
+    assert 0 == watch(invocation, make_report, Sleeper(2))
+    lines = capsys.readouterr().out.splitlines()
+    assert [1, 1] == [json.loads(line)["schema"] for line in lines]
+
+
+def test_watching_clears_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_telling, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("TERM", "xterm")
+    told: list[str] = []
+    invocation = Invocation(output=Output())
+    monkeypatch.setattr(invocation.output, "say", told.append)
+    watch(invocation, make_report, Sleeper(2))
+    assert ["\x1b[H\x1b[2J"] * 2 == [text[:7] for text in told]
+
+
+def test_watching_goes_on_while_the_daemon_is_restarted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = iter((make_report(), None, replace(make_report(), host="xen2")))
+
+    def read() -> StatusReport:
+        answer = next(answers)
+        if answer is None:
+            raise UsageError("No daemon just now.")
+        return answer
+
+    assert 0 == watch(Invocation(output=Output()), read, Sleeper(3))
+    captured = capsys.readouterr()
+    assert "No daemon just now. What is shown may be old." in captured.err
+    assert "xen2  2026-11-22" in captured.out
+
+
+def test_watching_does_not_begin_with_an_error() -> None:
+    def read() -> StatusReport:
+        raise UsageError("There is no configuration.")
+
+    with pytest.raises(UsageError, match="no configuration"):
+        watch(Invocation(output=Output()), read, Sleeper(1))
+
+
+def test_watching_ends_when_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    invocation = Invocation(output=Output())
+    sleeper = Sleeper(5, lambda look: invocation.output._silent.add("stdout"))
+    assert 0 == watch(invocation, make_report, sleeper)
+    assert 1 == sleeper.looks

@@ -1,0 +1,104 @@
+"""Questions that may hang keep nobody, and are not asked again while they do."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from xenbackup.model.status import PlaceState
+from xenbackup.operations.probing import Probe, Room, look_at_folder, look_at_folders
+from xenbackup.storage.images import ImagesDestination
+
+
+def make_destination(folder: Path) -> Path:
+    destination = ImagesDestination(folder, "local")
+    destination.initialise()
+    destination.close()
+    return folder
+
+
+class HangingStatvfs:
+    """`statvfs` that hangs on one folder until it is released, as on a file server that is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.released = threading.Event()
+        self.asked = 0
+        self._real = os.statvfs
+
+    def __call__(self, path: Path) -> os.statvfs_result:
+        if path == self.folder:
+            self.asked += 1
+            self.released.wait(60)
+        return self._real(path)
+
+
+def test_a_marked_folder_tells_its_room(tmp_path: Path) -> None:
+    room = look_at_folder(make_destination(tmp_path / "backup"))
+    assert PlaceState.PRESENT is room.state
+    assert room.free_bytes is not None
+    assert room.total_bytes is not None
+    assert 0 <= room.free_bytes <= room.total_bytes
+
+
+def test_each_way_of_not_being_usable_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    assert [PlaceState.UNMARKED, PlaceState.UNREADABLE, PlaceState.MISSING] == [
+        look_at_folder(tmp_path / name).state for name in ("empty", "file", "nothing")
+    ]
+    assert PlaceState.UNREADABLE is look_at_folder(tmp_path / "file" / "below").state
+
+
+def test_a_folder_that_hangs_is_silent_and_the_others_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, local = make_destination(tmp_path / "gone"), make_destination(tmp_path / "local")
+    hanging = HangingStatvfs(gone)
+    monkeypatch.setattr(os, "statvfs", hanging)
+    probe = Probe(deadline_seconds=0.2)
+    folders = {"offsite": gone, "local": local}
+    try:
+        states = {name: room.state for name, room in look_at_folders(folders, probe).items()}
+        again = look_at_folders({"offsite": gone}, probe)["offsite"]
+    finally:
+        hanging.released.set()
+    assert {"offsite": PlaceState.SILENT, "local": PlaceState.PRESENT} == states
+    assert PlaceState.SILENT is again.state
+    assert 1 == hanging.asked
+
+
+def test_a_folder_that_answers_again_is_asked_again(tmp_path: Path) -> None:
+    released, ended = threading.Event(), threading.Event()
+
+    def hang() -> int:
+        released.wait(60)
+        ended.set()
+        return 1
+
+    probe = Probe(deadline_seconds=0.05)
+    assert {} == probe.ask({"slow": hang})
+    released.set()
+    assert ended.wait(60)
+    patient = 600
+    probe.deadline_seconds = 1.0
+    answers: dict[str, int] = {}
+    while not answers and patient:
+        # Its thread may be about to end: what hangs is forgotten as its very last act.
+        answers = probe.ask({"slow": hang})
+        patient -= 1
+    assert {"slow": 1} == answers
+
+
+def test_silence_says_which_folder_and_for_how_long(tmp_path: Path) -> None:
+    probe = Probe(deadline_seconds=0.0)
+    probe.ask({f"room of {tmp_path}": threading.Event().wait})
+    found = look_at_folders({"local": tmp_path}, probe)["local"]
+    expected = Room(
+        state=PlaceState.SILENT,
+        problem=f"{tmp_path} has not answered within 0 seconds. Is its server gone?",
+    )
+    assert expected == found

@@ -1,0 +1,89 @@
+"""Runs whose journal has no end, and how each of them stands: at work, cut off, or owing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from xenbackup.errors import JournalDamaged, Locked, StateFailed
+from xenbackup.model.entries import RunEnded
+from xenbackup.model.record import RunRecord
+from xenbackup.model.status import OpenRun, RunState
+from xenbackup.operations.house import House
+from xenbackup.records.journal import JournalLine, fold_entries, list_journals, read_journal
+from xenbackup.system.durable import translate_errors
+
+# The last line of a journal that has an end, and what may be torn behind it.
+_TAIL_BYTES = 512
+_END = b'"event":"run-ended"'
+
+
+def list_open_runs(house: House) -> tuple[OpenRun, ...]:
+    """They come oldest first. Of ended runs only the last bytes are read: there may be thousands.
+
+    Raises: StateFailed.
+    """
+    found = []
+    with translate_errors(StateFailed, f"look through the journals in {house.journals_folder}"):
+        for path in list_journals(house.journals_folder):
+            open_run = None if _has_end(path) else _read_open_run(house, path)
+            if open_run is not None:
+                found.append(open_run)
+    return tuple(found)
+
+
+def is_at_work(house: House, record: RunRecord) -> bool:
+    """Whether the guest of an unfinished run is locked: a process of ours is at work on it.
+
+    Asking takes the lock for a moment, in which no run could begin anyway: the unfinished one is in
+    its way.
+    """
+    domain = record.start.plan.domain
+    lock = house.lock_domain(domain.configured_uuid or domain.name, f"look after {domain.name}")
+    try:
+        lock.acquire()
+    except Locked:
+        return True
+    lock.release()
+    return False
+
+
+def _has_end(path: Path) -> bool:
+    """Whether the last whole line is that of an end. A journal that went since has one."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _TAIL_BYTES, 0))
+            tail = file.read()
+    except FileNotFoundError:
+        return True
+    whole, newline, _ = tail.rpartition(b"\n")
+    return bool(newline) and _END in whole.rpartition(b"\n")[2]
+
+
+def _read_open_run(house: House, path: Path) -> OpenRun | None:
+    """None for a run that was killed in the middle of its first line, or has ended meanwhile."""
+    try:
+        lines = read_journal(path)
+        if not lines or isinstance(lines[-1].entry, RunEnded):
+            return None
+        record = fold_entries(tuple(line.entry for line in lines))
+    except JournalDamaged:
+        return OpenRun(run=path.stem, state=RunState.UNREADABLE)
+    return None if record.ended is not None else _describe(house, path.stem, lines, record)
+
+
+def _describe(house: House, run: str, lines: tuple[JournalLine, ...], record: RunRecord) -> OpenRun:
+    if is_at_work(house, record):
+        state = RunState.AT_WORK
+    else:
+        state = RunState.OWES if record.owes else RunState.CUT_OFF
+    return OpenRun(
+        run=run,
+        state=state,
+        job=record.start.job,
+        domain=record.start.plan.domain.name,
+        began_at=lines[0].at,
+        step=record.step,
+        owes=record.debts[-1] if record.owes else "",
+    )

@@ -1,0 +1,123 @@
+"""Questions that may hang, asked in such a way that they keep nobody.
+
+A file server that is gone blocks `statvfs` for minutes or for ever, and nothing can interrupt it.
+So each question gets a thread of its own, and all of them one deadline. A thread that does not come
+back stays behind; while it does, its question is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from xenbackup.model.job import DESTINATION_MARKER_FILE
+from xenbackup.model.status import PlaceState
+
+DEADLINE_SECONDS = 2.0
+"""How long questions that were asked together may take in all."""
+
+_T = TypeVar("_T")
+
+
+class Probe:
+    """Asks, and remembers what still owes an answer. Safe with many threads."""
+
+    def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self.deadline_seconds = deadline_seconds
+        self._lock = threading.Lock()
+        self._hanging: set[str] = set()
+
+    def ask(self, questions: Mapping[str, Callable[[], _T]]) -> dict[str, _T]:
+        """The answers that came in time. A question must not raise; its key tells it apart from
+        all others of this object.
+        """
+        answers: dict[str, _T] = {}
+        threads = [
+            thread
+            for key, question in questions.items()
+            if (thread := self._begin(key, question, answers)) is not None
+        ]
+        until = time.monotonic() + self.deadline_seconds
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0.0))
+        with self._lock:
+            return dict(answers)
+
+    def _begin(
+        self, key: str, question: Callable[[], _T], answers: dict[str, _T]
+    ) -> threading.Thread | None:
+        """A thread that asks; None while an earlier one still hangs on the same question."""
+
+        def ask() -> None:
+            try:
+                answer = question()
+                with self._lock:
+                    answers[key] = answer
+            finally:
+                with self._lock:
+                    self._hanging.discard(key)
+
+        with self._lock:
+            if key in self._hanging:
+                return None
+            self._hanging.add(key)
+        thread = threading.Thread(target=ask, name=f"probe {key}", daemon=True)
+        thread.start()
+        return thread
+
+
+PROBE = Probe()
+"""The process's own: whoever asks for the status shares what is known to hang."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a folder said of itself; bytes are None where it said nothing."""
+
+    state: PlaceState
+    problem: str = ""
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+def look_at_folder(folder: Path) -> Room:
+    """Whether the folder is there and ours, and its room. May hang as long as its disk does."""
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return Room(state=PlaceState.UNREADABLE, problem=f"{folder} is no folder.")
+        marker = folder / DESTINATION_MARKER_FILE
+        if not os.path.lexists(marker):
+            problem = f"There is no marker in {folder}; its disk may not be mounted."
+            return Room(state=PlaceState.UNMARKED, problem=problem)
+        found = os.statvfs(folder)
+    except FileNotFoundError:
+        return Room(state=PlaceState.MISSING, problem=f"{folder} does not exist.")
+    except OSError as error:
+        problem = f"{folder} cannot be looked at: {error.strerror or error}."
+        return Room(state=PlaceState.UNREADABLE, problem=problem)
+    return Room(
+        state=PlaceState.PRESENT,
+        free_bytes=found.f_bavail * found.f_frsize,
+        total_bytes=found.f_blocks * found.f_frsize,
+    )
+
+
+def look_at_folders(folders: Mapping[str, Path], probe: Probe) -> dict[str, Room]:
+    """The room of every folder, by its name; silent are those that do not answer in time."""
+    keys = {name: f"room of {folder}" for name, folder in folders.items()}
+    answers = probe.ask(
+        {keys[name]: partial(look_at_folder, folder) for name, folder in folders.items()}
+    )
+    silence = f"has not answered within {probe.deadline_seconds:.0f} seconds."
+    return {
+        name: answers.get(keys[name])
+        or Room(state=PlaceState.SILENT, problem=f"{folder} {silence} Is its server gone?")
+        for name, folder in folders.items()
+    }

@@ -1,0 +1,68 @@
+"""What surrounds a round, whoever runs it: hooks before and after, retention after good runs."""
+
+from __future__ import annotations
+
+from xenbackup.errors import XenbackupError
+from xenbackup.model.job import Job, Retention
+from xenbackup.model.run import Outcome, RoundResult
+from xenbackup.operations.house import House
+
+
+def prepare_round(job: Job, round_id: str) -> None:
+    """The job's `before`, which may veto the round. Raises: HookFailed."""
+    if not job.hooks.before:
+        return
+    from xenbackup.operations.hooks import run_before  # noqa: PLC0415 - few jobs have one
+    from xenbackup.system.command import SystemCommands  # noqa: PLC0415
+
+    run_before(job, round_id, run=SystemCommands().run)
+
+
+def describe_failure(
+    job: Job, round_id: str, error: XenbackupError, *, cancelled: bool = False
+) -> RoundResult:
+    """The result of a round that came to nothing before any run."""
+    return RoundResult(
+        round=round_id,
+        job=job.name,
+        outcome=Outcome.CANCELLED if cancelled else Outcome.FAILED,
+        exit_code=int(error.exit_code),
+        runs=(),
+        error=error.message,
+        hint=error.hint,
+    )
+
+
+def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]:
+    """The job's `after` or `failed`, then its retention where a run went well.
+
+    Nothing that fails here changes what the round came to: it is returned in words.
+    """
+    told: list[str] = []
+    if job.hooks.after or job.hooks.failed:
+        told += _run_after(job, result)
+    if job.retention != Retention() and _has_good_run(result):
+        told += _apply_retention(house, job)
+    return tuple(told)
+
+
+def _run_after(job: Job, result: RoundResult) -> list[str]:
+    from xenbackup.operations.hooks import run_after  # noqa: PLC0415 - see above
+    from xenbackup.system.command import SystemCommands  # noqa: PLC0415
+
+    failure = run_after(job, result, run=SystemCommands().run)
+    return [failure.message] if failure else []
+
+
+def _has_good_run(result: RoundResult) -> bool:
+    return any(run.outcome in (Outcome.OK, Outcome.PARTIAL) for run in result.runs)
+
+
+def _apply_retention(house: House, job: Job) -> list[str]:
+    from xenbackup.operations.prune import prune_points  # noqa: PLC0415 - only after good runs
+
+    try:
+        report = prune_points(house, job=job)
+    except XenbackupError as error:
+        return [f"The retention of job {job.name} was not applied: {error.message}"]
+    return list(report.warnings)

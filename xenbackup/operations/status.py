@@ -1,0 +1,278 @@
+"""Status: the house at one look, from catalog, journals, job files and destinations. Quick.
+
+The toolstack is asked for nothing but the list of guests, and that apart (`list_guests`), so that a
+daemon can keep it for a while. A destination that hangs does not keep the report waiting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from xenbackup import __version__
+from xenbackup.dom0.guest_configuration import find_configurations
+from xenbackup.errors import XenbackupError
+from xenbackup.model.job import DestinationKind, DestinationSpec, Job
+from xenbackup.model.live import DueTime, LiveStatus
+from xenbackup.model.point import PointSummary
+from xenbackup.model.status import (
+    BrokenJob,
+    DestinationStatus,
+    EndedRun,
+    GuestList,
+    KnownGuest,
+    Level,
+    OpenRun,
+    PlaceState,
+    RunState,
+    StatusReport,
+)
+from xenbackup.operations.house import House
+from xenbackup.operations.open_runs import list_open_runs
+from xenbackup.operations.points import list_points
+from xenbackup.operations.probing import PROBE, Probe, Room, look_at_folders
+from xenbackup.operations.runs import complete_catalog
+from xenbackup.operations.zones import find_zone
+from xenbackup.planning.beginnings import choose_begin, find_next_beginning
+from xenbackup.planning.filling import HORIZON_DAYS, Pace, forecast_filling
+from xenbackup.planning.findings import judge_report
+from xenbackup.planning.promises import Promise, find_pace, find_promise
+from xenbackup.planning.rounds import group_rounds
+from xenbackup.planning.status import Evidence, judge_domains
+from xenbackup.records.catalog_rows import RunEntry
+
+SINCE = timedelta(hours=24)
+"""Rounds of so long are told of: looked at in the morning, that is last night."""
+RUNS_TOLD = 500
+"""Newest runs of these rounds that a report lists."""
+_RUNS_READ = 2000
+_TEXT_LIMIT_LETTERS = 400
+
+
+def list_guests(house: House) -> GuestList:
+    """The guests of the host, running or known from their files: one command. Raises nothing."""
+    try:
+        running = {domain.name for domain in house.toolstack.list_domains()}
+        stopped = {domain.name for domain in house.toolstack.list_stopped()}
+        files = find_configurations(house.host)
+    except XenbackupError as error:
+        return GuestList(problem=error.message)
+    stopped |= {found.configuration.name for found in files if found.configuration is not None}
+    return GuestList(
+        guests=tuple(
+            KnownGuest(name=name, running=name in running) for name in sorted(running | stopped)
+        )
+    )
+
+
+def gather_status(
+    house: House,
+    live: LiveStatus | None = None,
+    guests: GuestList | None = None,
+    *,
+    daemon_problem: str = "",
+    hostname: str = "",
+    probe: Probe | None = None,
+) -> StatusReport:
+    """The report. `live` is what the daemon is at, None without one; `guests` those of the host,
+    None when nobody asked for them; `daemon_problem` why a daemon that is there said nothing.
+    `probe` asks what may hang, the process's own unless given.
+
+    A catalog that cannot be read is told in the report. Raises: StateFailed where not even the
+    journals can be looked at.
+    """
+    now = house.host.now()
+    probe = probe or PROBE
+    hostname = hostname or os.uname().nodename
+    entries, points, catalog_problem = _read_catalog(house, probe)
+    seen = dict(() if catalog_problem else house.catalog.list_schedules())
+    runs = tuple(_shorten_run(entry) for entry in entries)
+    since = now - SINCE
+    rounds, left_out = group_rounds(runs, since=since, limit=RUNS_TOLD)
+    open_runs = list_open_runs(house)
+    judgement = judge_domains(
+        Evidence(
+            jobs=house.jobs.jobs,
+            promises={
+                job.name: _find_promise(house, job, now, hostname, seen.get(job.name))
+                for job in house.jobs.jobs
+            },
+            points=points,
+            runs={(run.job, run.domain): run for run in reversed(runs)},
+            guests=guests,
+            broken_jobs=frozenset(file.name for file in house.jobs.broken),
+            at_work=_list_at_work(live, open_runs),
+            complete=not catalog_problem,
+        )
+    )
+    report = StatusReport(
+        host=hostname,
+        version=__version__,
+        now=now,
+        since=since,
+        level=Level.OK,
+        live=live,
+        daemon_problem=daemon_problem,
+        domains=judgement.domains,
+        gone=judgement.gone,
+        rounds=rounds,
+        runs_left_out=left_out,
+        open_runs=open_runs,
+        due=live.due if live is not None else _list_due(house, now, hostname),
+        destinations=_look_at_destinations(house, points, now, probe),
+        broken_jobs=tuple(
+            BrokenJob(
+                job=file.name,
+                path=str(file.path),
+                problems=tuple(_shorten(problem) for problem in file.problems),
+            )
+            for file in house.jobs.broken
+        ),
+        guests_problem=guests.problem if guests is not None else "",
+        catalog_problem=catalog_problem,
+    )
+    return judge_report(report, house.jobs.jobs)
+
+
+def _read_catalog(
+    house: House, probe: Probe
+) -> tuple[Sequence[RunEntry], Sequence[PointSummary], str]:
+    """The newest runs first, all points, and why something may be missing of them.
+
+    A catalog that is new, or took the place of a damaged one, is filled from the destinations.
+    """
+    problem = ""
+    try:
+        if house.catalog.needs_rebuild():
+            probe.ask({f"points for {house.catalog.path}": lambda: _fill_catalog(house)})
+            if house.catalog.needs_rebuild():
+                problem = "The catalog is new and not filled yet: points may be missing."
+        return house.catalog.list_runs(_RUNS_READ), house.catalog.list_points(), problem
+    except XenbackupError as error:
+        return (), (), error.message
+
+
+def _fill_catalog(house: House) -> None:
+    with suppress(XenbackupError, OSError):
+        list_points(house)
+        complete_catalog(house)
+
+
+def _shorten_run(entry: RunEntry) -> EndedRun:
+    result = entry.result
+    return EndedRun(
+        run=result.run,
+        round=entry.round,
+        job=entry.job,
+        domain=result.domain,
+        outcome=result.outcome,
+        ended_at=entry.ended_at,
+        point=result.point,
+        away_seconds=result.away_seconds,
+        duration_seconds=result.duration_seconds,
+        bytes_read=result.bytes_read,
+        bytes_written=result.bytes_written,
+        error=_shorten(result.error),
+        hint=_shorten(result.hint),
+    )
+
+
+def _shorten(text: str) -> str:
+    """What goes over the socket is bounded; the whole is in the journal, or in the file."""
+    return text if len(text) <= _TEXT_LIMIT_LETTERS else text[: _TEXT_LIMIT_LETTERS - 1] + "…"
+
+
+def _find_promise(
+    house: House, job: Job, now: datetime, hostname: str, first_seen: datetime | None
+) -> Promise:
+    zone = find_zone(house.host, job)
+    return find_promise(
+        job,
+        now,
+        zone=zone,
+        find_begin=lambda job, due_at: choose_begin(job, due_at, hostname, zone).begins_at,
+        first_seen=first_seen,
+    )
+
+
+def _list_due(house: House, now: datetime, hostname: str) -> tuple[DueTime, ...]:
+    """What a daemon would do next."""
+    found = (
+        find_next_beginning(job, now, find_zone(house.host, job), hostname)
+        for job in house.jobs.jobs
+        if job.schedule
+    )
+    return tuple(sorted((due for due in found if due), key=lambda due: (due.begins_at, due.job)))
+
+
+def _list_at_work(
+    live: LiveStatus | None, open_runs: Sequence[OpenRun]
+) -> frozenset[tuple[str, str]]:
+    """(job, domain) of runs that are under way or wait."""
+    known = {(run.job, run.domain) for run in open_runs if run.state is RunState.AT_WORK}
+    if live is not None:
+        known |= {(run.job, run.domain) for run in live.active}
+        known |= {(run.job, run.domain) for run in live.waiting}
+    return frozenset(known)
+
+
+def _look_at_destinations(
+    house: House, points: Sequence[PointSummary], now: datetime, probe: Probe
+) -> tuple[DestinationStatus, ...]:
+    specs = house.configuration.destinations
+    folders = {
+        spec.name: house.host.place(spec.path)
+        for spec in specs
+        if spec.kind is DestinationKind.IMAGES
+    }
+    rooms = look_at_folders(folders, probe)
+    paces = {
+        job.name: Pace(
+            per_day=find_pace(job, now, zone=find_zone(house.host, job)), retention=job.retention
+        )
+        for job in house.jobs.jobs
+    }
+    return tuple(
+        _describe_destination(
+            spec,
+            rooms.get(spec.name),
+            [point for point in points if point.destination == spec.name],
+            paces,
+            now,
+        )
+        for spec in specs
+    )
+
+
+def _describe_destination(
+    spec: DestinationSpec,
+    room: Room | None,
+    points: Sequence[PointSummary],
+    paces: Mapping[str, Pace],
+    now: datetime,
+) -> DestinationStatus:
+    """Prepared volumes are written over again and again: there is no room to run out of."""
+    status = DestinationStatus(
+        name=spec.name,
+        kind=spec.kind.value,
+        path=spec.path,
+        state=PlaceState.PRESENT,
+        points=len(points),
+        stored_bytes=sum(point.stored_bytes for point in points),
+    )
+    if room is None:
+        return status
+    filling = forecast_filling(points, paces, now=now, free_bytes=room.free_bytes)
+    return replace(
+        status,
+        state=room.state,
+        problem=room.problem,
+        free_bytes=room.free_bytes,
+        total_bytes=room.total_bytes,
+        growth_bytes_per_day=filling.growth_bytes_per_day,
+        full_in_days=filling.full_in_days,
+        horizon_days=HORIZON_DAYS,
+    )

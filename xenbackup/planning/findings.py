@@ -1,0 +1,208 @@
+"""What of a status report wants a person's eye, worst first, and so how bad the whole is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from xenbackup.model.run import Outcome
+from xenbackup.model.status import (
+    DestinationStatus,
+    DomainStatus,
+    DomainVerdict,
+    Finding,
+    Level,
+    OpenRun,
+    PlaceState,
+    RunState,
+    StatusReport,
+)
+
+if TYPE_CHECKING:
+    from xenbackup.model.job import Job
+
+FULL_SOON_DAYS = 7
+"""A destination that will be full within so many days is a warning."""
+# From two of them on, so that 29 hours are not a day.
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def judge_report(report: StatusReport, jobs: tuple[Job, ...]) -> StatusReport:
+    """The report with its findings, worst first, and their level. `jobs` are those that run."""
+    findings = tuple(
+        sorted(_find(report, jobs), key=lambda finding: finding.level.rank, reverse=True)
+    )
+    level = findings[0].level if findings else Level.OK
+    return replace(report, findings=findings, level=level)
+
+
+def describe_span(earlier: datetime, later: datetime) -> str:
+    """How long it is from one to the other, coarsely: `3 d`, `29 h`, `90 min`, `12 s`."""
+    seconds = max(int((later - earlier).total_seconds()), 0)
+    length, unit = next((pair for pair in _UNITS if seconds >= 2 * pair[0]), (1, "s"))
+    return f"{seconds // length} {unit}"
+
+
+def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
+    for status in report.domains:
+        if status.level is not Level.OK and status.verdict is not DomainVerdict.UNKNOWN:
+            yield _describe_domain(status, report.now)
+    for run in report.open_runs:
+        yield from _describe_open_run(run)
+    for place in report.destinations:
+        yield from _describe_place(place)
+    yield from _describe_daemon(report, jobs)
+    for broken in report.broken_jobs:
+        yield Finding(
+            level=Level.WARNING,
+            code="job-broken",
+            subject=broken.job,
+            message=f"Job {broken.job or broken.path} cannot be taken: {broken.problems[0]}"
+            if broken.problems
+            else f"Job {broken.job or broken.path} cannot be taken.",
+            hint="`xenbackup config validate` names all problems",
+        )
+    if report.guests_problem:
+        yield Finding(
+            level=Level.WARNING,
+            code="guests-unlisted",
+            subject="guests",
+            message=f"Unprotected guests cannot be told: {report.guests_problem}",
+            hint="`xenbackup inventory` shows whether the toolstack answers",
+        )
+    if report.catalog_problem:
+        yield Finding(
+            level=Level.WARNING,
+            code="catalog-incomplete",
+            subject="catalog",
+            message=report.catalog_problem,
+            hint="`xenbackup points` reads all destinations again",
+        )
+
+
+def _describe_domain(status: DomainStatus, now: datetime) -> Finding:
+    run = status.last_run
+    failed = run is not None and run.outcome is Outcome.FAILED
+    why = f" The last run failed: {run.error}" if run is not None and failed else ""
+    hint = f"`xenbackup run {status.job}`" if status.job else ""
+    if run is not None and failed:
+        hint = run.hint or f"`xenbackup show {run.run}`"
+    if status.verdict is DomainVerdict.UNPROTECTED:
+        message, hint = "No job covers it.", "add it to `domains` of a job"
+    elif status.verdict is DomainVerdict.NEVER or status.point_at is None:
+        message = f"It never had a good point by job {status.job}.{why}"
+    elif status.verdict is DomainVerdict.LATE and status.promised_since is not None:
+        message = (
+            f"Its last good point is {describe_span(status.point_at, now)} old; job {status.job} "
+            f"promised one {describe_span(status.promised_since, now)} ago.{why}"
+        )
+    else:
+        age = describe_span(status.point_at, now)
+        message = f"Its last good point is {age} old, in time.{why}"
+    return Finding(
+        level=status.level,
+        code=f"guest-{status.verdict}",
+        subject=status.domain,
+        message=message,
+        hint=hint,
+    )
+
+
+def _describe_open_run(run: OpenRun) -> Iterator[Finding]:
+    named = f"Run {run.run}" + (f" of {run.domain}" if run.domain else "")
+    if run.state is RunState.CUT_OFF:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="run-unfinished",
+            subject=run.domain or run.run,
+            message=f"{named} was cut off.",
+            hint="`xenbackup recover`",
+        )
+    elif run.state is RunState.UNREADABLE:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="run-unfinished",
+            subject=run.run,
+            message=f"The journal of run {run.run} cannot be read.",
+            hint=f"look at it with `xenbackup show {run.run}`",
+        )
+    elif run.state is RunState.OWES:
+        yield Finding(
+            level=Level.WARNING,
+            code="debt-owed",
+            subject=run.domain or run.run,
+            message=f"{named} owes: {run.owes}",
+            hint="end what holds it open, then `xenbackup recover`",
+        )
+
+
+def _describe_place(place: DestinationStatus) -> Iterator[Finding]:
+    if place.state is not PlaceState.PRESENT:
+        yield Finding(
+            level=Level.CRITICAL,
+            code=f"destination-{place.state}",
+            subject=place.name,
+            message=place.problem or f"It is {place.state}.",
+            hint=f"mount its disk; for a new destination: `xenbackup destination init {place.name}`"
+            if place.state in (PlaceState.MISSING, PlaceState.UNMARKED)
+            else "",
+        )
+    days = place.full_in_days
+    if days is not None and days < FULL_SOON_DAYS:
+        yield Finding(
+            level=Level.CRITICAL if days == 0 else Level.WARNING,
+            code="destination-full-soon",
+            subject=place.name,
+            message="The next points do not fit any more, as it looks."
+            if days == 0
+            else f"It will be full in {days} day{'s' if days > 1 else ''}, as it looks.",
+            hint="make room, keep fewer points (`[retention]`), or use a larger disk",
+        )
+
+
+def _describe_daemon(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
+    live = report.live
+    if report.daemon_problem:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="daemon-silent",
+            subject="daemon",
+            message=report.daemon_problem,
+            hint="`systemctl status xenbackup` shows what it is at, `systemctl restart xenbackup` "
+            "starts it again",
+        )
+    elif live is None and any(job.schedule for job in jobs):
+        yield Finding(
+            level=Level.WARNING,
+            code="daemon-absent",
+            subject="daemon",
+            message="The daemon does not run: nothing happens by schedule.",
+            hint="`systemctl enable --now xenbackup`",
+        )
+    if live is None:
+        return
+    for text in live.recovery:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="recovery-incomplete",
+            subject="recovery",
+            message=f"Recovery left something: {text}",
+            hint="`xenbackup recover`",
+        )
+    for text in live.configuration_problems:
+        yield Finding(
+            level=Level.WARNING,
+            code="reload-refused",
+            subject="configuration",
+            message=f"The daemon keeps to the old definitions: {text}",
+            hint="mend the file, then `systemctl reload xenbackup`",
+        )
+    if live.stopping:
+        yield Finding(
+            level=Level.WARNING,
+            code="daemon-stopping",
+            subject="daemon",
+            message=f"The daemon is stopping: {live.stopping}",
+        )

@@ -1,0 +1,1 @@
+"""The daemon: what happens by itself, and what it tells."""

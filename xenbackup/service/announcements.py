@@ -1,0 +1,118 @@
+"""What the daemon tells people and their monitoring: nothing is even imported where nobody asks."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from xenbackup.model.job import Configuration, Job, Notify
+from xenbackup.model.live import LiveStatus
+from xenbackup.model.run import RoundResult
+from xenbackup.model.status import GuestList
+from xenbackup.service.definitions import Definitions
+
+if TYPE_CHECKING:
+    from xenbackup.service.notify import Teller
+
+GUESTS_SECONDS = 60.0
+"""For how long a listing of the host's guests is good enough for a page."""
+
+CLOSE_SECONDS = 10.0
+_SIMULATED_QUIET_SECONDS = 2.0
+_SIMULATED_LONGEST_SECONDS = 10.0
+
+
+class Announcements:
+    """Messages and metrics by the configuration of the moment, and the guests they are about.
+
+    `describe` tells how the daemon is. On a simulated host, whose clock is not real, messages are
+    gathered for seconds instead of minutes. Every method may be called from any thread.
+    """
+
+    def __init__(
+        self, definitions: Definitions, describe: Callable[[], LiveStatus], *, simulated: bool
+    ) -> None:
+        self._definitions = definitions
+        self._describe = describe
+        self._simulated = simulated
+        self._lock = threading.Lock()
+        self._teller: Teller | None = None
+        self._guests: GuestList | None = None
+        self._listed_at = 0.0
+
+    def adapt(self) -> None:
+        """Begin, or go on by another configuration."""
+        configuration = self._definitions.house.configuration
+        with self._lock:
+            if self._teller is not None:
+                self._teller.replace_notify(configuration.notify)
+            elif _is_wanted(configuration):
+                self._teller = self._make_teller(configuration.notify)
+                self._teller.start()
+
+    def tell_beginning(self, job: Job, round_id: str) -> None:
+        if self._teller is not None:
+            self._teller.round_began(job, round_id)
+
+    def tell_end(self, job: Job, result: RoundResult) -> None:
+        if self._teller is not None:
+            self._teller.round_ended(job, result, self._definitions.house.host.now())
+
+    def remark(self, text: str) -> None:
+        """Something that somebody should look at, and that is no round."""
+        if self._teller is not None:
+            self._teller.remark(text)
+
+    def list_guests(self) -> GuestList:
+        """The host's guests, as they were at most a minute ago."""
+        from xenbackup.operations.status import list_guests  # noqa: PLC0415 - only when asked
+
+        with self._lock:
+            guests = self._guests
+            fresh = time.monotonic() - self._listed_at < GUESTS_SECONDS
+        if guests is None or not fresh:
+            guests = list_guests(self._definitions.house)
+            with self._lock:
+                self._guests, self._listed_at = guests, time.monotonic()
+        return guests
+
+    def close(self) -> None:
+        """Tell at once what is gathered."""
+        if self._teller is not None:
+            self._teller.close(CLOSE_SECONDS)
+
+    def _make_teller(self, notify: Notify) -> Teller:
+        from xenbackup.service.night import Patience  # noqa: PLC0415 - see above
+        from xenbackup.service.notify import Teller  # noqa: PLC0415
+        from xenbackup.system.command import SystemCommands  # noqa: PLC0415
+
+        patience = Patience()
+        if self._simulated:
+            patience = Patience(
+                quiet_seconds=_SIMULATED_QUIET_SECONDS,
+                longest_seconds=_SIMULATED_LONGEST_SECONDS,
+            )
+        return Teller(
+            notify,
+            hostname=socket.gethostname(),
+            run=SystemCommands().run,
+            now=self._definitions.house.host.now,
+            refresh=self._refresh,
+            patience=patience,
+        )
+
+    def _refresh(self) -> None:
+        from xenbackup.service.metrics import refresh_metrics  # noqa: PLC0415 - see above
+
+        house = self._definitions.house
+        if not house.configuration.metrics_path:
+            return
+        untold = len(self._teller.problems) if self._teller is not None else 0
+        refresh_metrics(house, live=self._describe(), guests=self.list_guests(), untold=untold)
+
+
+def _is_wanted(configuration: Configuration) -> bool:
+    return configuration.notify != Notify() or bool(configuration.metrics_path)

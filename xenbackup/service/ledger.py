@@ -1,0 +1,204 @@
+"""The rounds of the daemon: accepted ones until they end, and those that an earlier one left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from xenbackup.errors import Interrupted, XenbackupError
+from xenbackup.model.job import Job
+from xenbackup.model.live import Origin, WaitingRun
+from xenbackup.model.names import make_run_id
+from xenbackup.model.run import RoundResult
+from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
+from xenbackup.service.board import Board
+from xenbackup.service.definitions import Definitions
+from xenbackup.service.queue import QueuedRun, RunQueue
+from xenbackup.service.rounds import DaemonRound, RoundOrder, RoundServices
+
+RESUMES_LIMIT = 3
+"""A round that several daemons died of is not gone on with for ever."""
+
+_WAITING_ROUNDS = 2
+
+_log = structlog.get_logger("xenbackup.daemon")
+
+
+class RoundLedger:
+    """Accepts rounds and knows them until they end. Every method may be called from any thread.
+
+    `explain_stop` is why the daemon stops; `on_end` hears of every round that has ended, `remark`
+    of what somebody should look at.
+    """
+
+    def __init__(
+        self,
+        *,
+        definitions: Definitions,
+        queue: RunQueue,
+        board: Board,
+        look_seconds: float,
+        explain_stop: Callable[[], str],
+        on_begin: Callable[[DaemonRound], None],
+        on_end: Callable[[DaemonRound, RoundResult | None], None],
+        remark: Callable[[str], None],
+    ) -> None:
+        self._definitions = definitions
+        self._queue = queue
+        self._board = board
+        self._look_seconds = look_seconds
+        self._explain_stop = explain_stop
+        self._on_begin = on_begin
+        self._on_end = on_end
+        self._remark = remark
+        self._folder = RoundFolder(definitions.house.state_folder / "rounds")
+        self._rounds: dict[str, DaemonRound] = {}
+        self._changed = threading.Condition()
+
+    def accept(self, order: RoundOrder) -> DaemonRound:
+        """A round for the order, not yet started. Raises: Interrupted when the daemon stops."""
+        house = self._definitions.house
+        services = RoundServices(
+            queue=self._queue,
+            folder=self._folder,
+            limit=self._definitions.limit,
+            look_seconds=self._look_seconds,
+            explain_stop=self._explain_stop,
+            on_begin=self._on_begin,
+            on_end=self._forget,
+            remark=self._remark,
+        )
+        accepted = order.accepted
+        round_id = accepted.round if accepted else make_run_id(house.host.now(), house.entropy(6))
+        made = DaemonRound(services, house, order, round_id)
+        with self._changed:
+            if reason := self._explain_stop():
+                raise Interrupted(f"No round is begun: {reason}.", hint="try again in a moment")
+            self._rounds[round_id] = made
+        return made
+
+    def take_due(self, job: Job, due_at: datetime) -> None:
+        """A due time has come. One that finds two rounds of its job still waiting adds no third.
+
+        Raises: Interrupted when the daemon stops; XenbackupError when it cannot be written down.
+        """
+        active = [
+            known
+            for known in self.list_rounds()
+            if known.origin is Origin.SCHEDULE and known.job.name == job.name
+        ]
+        if len(active) >= _WAITING_ROUNDS:
+            house = self._definitions.house
+            skipped = make_run_id(house.host.now(), house.entropy(6))
+            house.catalog.claim_due_time(job.name, due_at, skipped)
+            _log.warning("due-time-skipped", job=job.name, due_at=due_at.isoformat())
+            self._remark(
+                f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and left out: "
+                f"{len(active)} of its rounds are not done yet."
+            )
+            return
+        self.accept(RoundOrder(job=job, origin=Origin.SCHEDULE, due_at=due_at)).start()
+
+    def resume(self) -> None:
+        """Go on with what an earlier daemon accepted and did not end."""
+        try:
+            rounds, wrong = self._folder.list_rounds()
+        except XenbackupError as error:
+            _log.error("rounds-unreadable", error=str(error))
+            return
+        for text in wrong:
+            _log.error("round-unreadable", reason=text)
+        for accepted in rounds:
+            self._resume(accepted)
+
+    def _resume(self, accepted: AcceptedRound) -> None:
+        house = self._definitions.house
+        job = house.jobs.find_job(accepted.job)
+        reason = ""
+        if job is None:
+            reason = "its job is not there any more"
+        elif accepted.resumed >= RESUMES_LIMIT:
+            reason = f"{RESUMES_LIMIT} daemons ended in the middle of it"
+        elif house.host.now() - accepted.due_at > timedelta(seconds=job.catch_up_seconds):
+            reason = "it was due longer ago than `catch_up` allows"
+        try:
+            if job is None or reason:
+                _log.error("round-given-up", round=accepted.round, job=accepted.job, reason=reason)
+                self._remark(
+                    f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
+                )
+                self._folder.remove(accepted.round)
+                return
+            again = replace(accepted, resumed=accepted.resumed + 1)
+            self._folder.keep(again)
+        except XenbackupError as error:
+            _log.error("round-not-noted", round=accepted.round, error=str(error))
+            return
+        _log.info("round-resumed", round=accepted.round, job=job.name)
+        order = RoundOrder(job=job, origin=Origin.SCHEDULE, due_at=accepted.due_at, accepted=again)
+        self.accept(order).start()
+
+    def list_rounds(self) -> tuple[DaemonRound, ...]:
+        """Rounds that have not ended, the oldest first."""
+        with self._changed:
+            return tuple(self._rounds.values())
+
+    def list_waiting(self) -> tuple[WaitingRun, ...]:
+        """What waits and why; a round that is not planned yet waits as one."""
+        planning = [
+            WaitingRun(
+                round=known.round_id,
+                job=known.job.name,
+                domain=known.domain,
+                origin=known.origin,
+                since=known.accepted_at,
+                reason=known.phase,
+            )
+            for known in self.list_rounds()
+            if known.phase
+        ]
+        queued = [
+            WaitingRun(
+                round=run.round.round_id,
+                job=run.round.job.name,
+                domain=run.domain,
+                origin=run.round.origin,
+                since=run.since,
+                reason=run.reason or "is about to begin",
+                not_before=run.not_before,
+            )
+            for run in self._queue.list_waiting()
+        ]
+        return (*planning, *queued)
+
+    def note_cancel(self, queued: QueuedRun, reason: str) -> None:
+        self._board.change(queued.key, cancelling=reason)
+
+    def stop(self) -> None:
+        """Let nothing wait any more; what is under way stops by itself."""
+        for known in self.list_rounds():
+            known.withdraw()
+
+    def wait_until_ended(self, seconds: float) -> bool:
+        """Whether all rounds have ended within that time."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while self._rounds:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def _forget(self, ended: DaemonRound, result: RoundResult | None) -> None:
+        try:
+            self._on_end(ended, result)
+        finally:
+            with self._changed:
+                self._rounds.pop(ended.round_id, None)
+                self._changed.notify_all()
