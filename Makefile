@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 DEMO ?=
 SEEDS ?= 2000
+KILLS ?= 300
 # Tests fsync as much as the product does; in memory that costs nothing.
 FAST_TEMPORARY := $(shell test -w /dev/shm && echo TMPDIR=/dev/shm)
 PYTEST := $(FAST_TEMPORARY) $(BIN)/python -m pytest -n auto --dist worksteal
@@ -53,9 +54,15 @@ test: $(STAMP) ## All tests that need no hypervisor
 simulate: $(STAMP) ## SEEDS=N runs under faults that a seed decides, on the simulated host
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
+.PHONY: crash
+crash: $(STAMP) ## KILLS=N real kills of real processes on simulated hosts; needs strace
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.crash --kills $(KILLS)
+
 .PHONY: soak
-soak: $(STAMP) ## The same with 100,000 seeds; goes on where it was interrupted
+soak: $(STAMP) ## Hours: all zones' schedules, 100,000 seeds, 20,000 kills, mutants; resumable
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.schedule
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.simulation --seeds 100000 --continue
+	$(FAST_TEMPORARY) $(BIN)/python -m tests.crash --every-line --kills 20000 --continue
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.mutation
 
 .PHONY: mutants

@@ -154,8 +154,7 @@ class _Game:
         self.tell(f"{' '.join(words)}: {_tell_ending(ending)}")
         for line in (ending.output + ending.errors).splitlines():
             self.tell(f"    {line}")
-        if "Traceback" in ending.errors + ending.output:
-            self.wrong(f"a traceback of {words[0]}: {ending.errors.strip().splitlines()[-1]}")
+        self._look_for_defects(ending)
         if not ending.killed and ending.exit_code not in UNKILLED_CODES:
             self.wrong(f"{words[0]} ended with {ending.exit_code}")
         if ending.killed and strike is not None:
@@ -163,6 +162,17 @@ class _Game:
             self.verdict.survivors += ending.survivors
             self.verdict.everything += strike.everything
         return ending
+
+    def _look_for_defects(self, ending: Ending) -> None:
+        """A traceback that somebody sees, or one that the product keeps in its state folder."""
+        if "Traceback" in ending.errors + ending.output:
+            said = ending.errors.strip().splitlines()[-1:]
+            self.wrong(f"a traceback of {ending.words[0]}: {said}")
+        for path in (self.place / "var/lib/xenbackup").glob("defect-*.log"):
+            self.wrong(
+                f"a defect of {ending.words[0]}: {path.read_text().strip().splitlines()[-1]}"
+            )
+            path.unlink()
 
     def _recover(self, strikes: Sequence[Strike]) -> None:
         """Recoveries are killed until one ends by itself; then one is let through undisturbed."""

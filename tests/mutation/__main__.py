@@ -41,7 +41,8 @@ def main(words: list[str] | None = None) -> int:
     cache = find_cache()
     listed = read_listing(ROOT / "docs" / "mutants.md")
     wrong = 0
-    print(f"{'':10} {'mutants':>8} {'killed':>8} {'survived':>9} {'listed':>7} {'not run':>8}")
+    titles = ("mutants", "killed", "survived", "listed", "not made", "not run")
+    print(" " * 10, *(f"{title:>8}" for title in titles))
     unexplained = []
     for name in options.names or sorted(path.stem for path in FOLDER.glob("*.toml")):
         configuration = read_configuration(FOLDER / f"{name}.toml")
@@ -53,12 +54,11 @@ def main(words: list[str] | None = None) -> int:
         figures, survivors = count_mutants(session), list_survivors(session)
         new = [survivor for survivor in survivors if survivor.key not in listed]
         unexplained += new
-        print(
-            f"{name:10} {figures.mutants:>8} {figures.killed:>8} {figures.survived:>9} "
-            f"{figures.survived - len(new):>7} {figures.not_run:>8}",
-            flush=True,
-        )
-        wrong += len(new) + figures.not_run + figures.incompetent
+        listed_here = figures.survived - len(new)
+        judged = (figures.mutants, figures.killed, figures.survived, listed_here)
+        row = (*judged, figures.incompetent, figures.not_run)
+        print(f"{name:10}", *(f"{number:>8}" for number in row), flush=True)
+        wrong += len(new) + figures.not_run
     for survivor in unexplained:
         print(f"SURVIVED {survivor.module}:{survivor.line}")
         print(f"  - {survivor.before}\n  + {survivor.after}")

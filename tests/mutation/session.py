@@ -35,7 +35,10 @@ class Survivor:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """How many mutants of a session were made, and what became of them."""
+    """How many mutants of a session there are, and what became of them.
+
+    `incompetent` are those that cosmic-ray failed to make: there is nothing to judge.
+    """
 
     mutants: int
     killed: int

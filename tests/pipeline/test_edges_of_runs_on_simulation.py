@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,8 @@ from xenbackup.pipeline.steps import snapshot, watching
 from xenbackup.pipeline.steps.watching import SnapshotWatch, report_overflow
 from xenbackup.records.journal import Journal, list_journals, read_journal
 from xenbackup.storage import staging
+from xenbackup.system.block_device import BlockFile
+from xenbackup.system.folder import Folder
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +232,11 @@ def test_point_that_was_whole_before_its_mark_is_kept(
     write = Journal.write
     struck: list[e.AnyEntry] = []
 
-    def strike(self: Journal, entry: e.AnyEntry) -> None:
+    def strike(self: Journal, entry: e.AnyEntry, **options: Any) -> None:
         if isinstance(entry, e.Published) and not struck:
             struck.append(entry)
             raise Killed("now") if killed else CopyFailed("The journal could not be written.")
-        write(self, entry)
+        write(self, entry, **options)
 
     monkeypatch.setattr(Journal, "write", strike)
     if killed:
@@ -255,3 +260,25 @@ def test_watcher_is_told_of_a_warning_as_it_is_written(house: House) -> None:
     context.warn("something")
     assert isinstance(context.watcher, Watcher)
     assert ["something"] == context.watcher.warnings == told(context)
+
+
+def test_copy_that_failed_for_want_of_room_says_so_and_holds_no_folder_open(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Folder] = []
+    open_folder = Folder.open_folder
+
+    def note(self: Folder, name: str) -> Folder:
+        opened.append(open_folder(self, name))
+        return opened[-1]
+
+    def write_piece(self: BlockFile, offset: int, content: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Folder, "open_folder", note)
+    monkeypatch.setattr(BlockFile, "_write_piece", write_piece)
+    (result,) = back_up(house, "checkpoint").runs
+    assert Outcome.FAILED is result.outcome
+    assert result.error.startswith("The destination is full. Cannot write")
+    assert opened
+    assert [] == [folder.path for folder in opened if not folder.closed]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.house import WEB_UUID, build_host, build_house, copy_host, find_wrongs
 from tests.pipeline.acts import change_start, open_context, told
 from tests.pipeline.strikes import call, set_fault
+from xenbackup.dom0 import device_mapper, monitor
 from xenbackup.dom0.memory_image import compose_memory_image, compose_xm_image
 from xenbackup.dom0.simulated import FaultKind, SimulatedHost
 from xenbackup.dom0.xl import Xl
@@ -66,7 +68,7 @@ class Scripted(Xl):
     """xl, but for one domain whose status is what a test says."""
 
     def __init__(
-        self, host: SimulatedHost, letters: str = "", saving: str = "", **state: bool
+        self, host: SimulatedHost, letters: str = "", saving: str = "", **state: Any
     ) -> None:
         super().__init__(host)
         self.saving = saving
@@ -118,7 +120,7 @@ def test_absence_counts_from_its_first_beginning(context: RunContext) -> None:
 def test_guest_without_a_monitor_has_none_to_hold(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest.monitor, "find_monitors", lambda host, name: ())
+    monkeypatch.setattr(monitor, "find_monitors", lambda host, name: ())
     guest.hold_monitors(context)
     guest.wake_monitors(context)
     assert () == context.record.monitors_frozen
@@ -318,7 +320,7 @@ def test_device_that_stays_suspended_is_resumed_by_its_name(
     resumed: list[str] = []
     monkeypatch.setattr(devices, "find_suspended", lambda context: ("xenvols-web_root",))
     monkeypatch.setattr(
-        devices.device_mapper, "resume_device", lambda host, name, run_id: resumed.append(name)
+        device_mapper, "resume_device", lambda host, name, run_id: resumed.append(name)
     )
     devices.resume_devices(context)
     assert ["xenvols-web_root"] == resumed

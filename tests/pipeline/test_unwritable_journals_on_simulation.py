@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.house import Watcher, back_up, build_host, build_house, copy_host, find_wrongs, recover
+from tests.pipeline.strikes import run_killed_at
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import CommandFailed, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.model.command import Command, CommandResult
-from xenbackup.model.domain import DomainStatus
+from xenbackup.model.domain import Domain
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.pipeline import guest
+from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.undo import undo_run
 from xenbackup.records.journal import RESERVE_BYTES, list_journals, read_journal
 from xenbackup.system import durable
 
@@ -61,7 +64,7 @@ class Disk:
         os.fsync(descriptor)
 
 
-def find_guest(house: House) -> DomainStatus | None:
+def find_guest(house: House) -> Domain | None:
     return next((found for found in house.toolstack.list_domains() if found.name == "web"), None)
 
 
@@ -153,26 +156,21 @@ def test_run_that_cannot_be_recovered_keeps_no_other_guest_waiting(
     house: House, host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both guests are down, and the journal of the first makes recovery fall over."""
-    from tests.pipeline.strikes import run_killed_at
-
     run_killed_at(house, "checkpoint", "lvcreate:end", domain="thinny")
     second = build_house(host)
     run_killed_at(second, "checkpoint", "lvcreate:end", domain="web")
     third = build_house(host)
     first = list_journals(third.journals_folder)[0].stem
-    from xenbackup.operations import recover as recovery
 
-    undo = recovery.undo_run
-
-    def fall(context: object) -> bool:
-        if context.run_id == first:  # type: ignore[attr-defined]
+    def fall(context: RunContext) -> bool:
+        if context.run_id == first:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return undo(context)  # type: ignore[arg-type]
+        return undo_run(context)
 
-    monkeypatch.setattr(recovery, "undo_run", fall)
+    monkeypatch.setattr("xenbackup.operations.recover.undo_run", fall)
     recovered = recover(third)
     assert [("thinny", False), ("web", True)] == [(run.domain, run.healed) for run in recovered]
     assert "Too many open files" in recovered[0].messages[0]
-    monkeypatch.setattr(recovery, "undo_run", undo)
+    monkeypatch.setattr("xenbackup.operations.recover.undo_run", undo_run)
     assert [True] == [run.healed for run in recover(build_house(host))]
     assert [] == [*find_wrongs(third, "web"), *find_wrongs(third, "thinny")]

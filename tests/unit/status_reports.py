@@ -332,6 +332,7 @@ _live = st.builds(
     stopping=_names,
     configuration_problems=st.lists(_names, max_size=2).map(tuple),
     recovery=st.lists(_names, max_size=2).map(tuple),
+    telling_problems=st.lists(_names, max_size=2).map(tuple),
     active=st.lists(_active, max_size=2).map(tuple),
     waiting=st.lists(_waiting, max_size=2).map(tuple),
     due=st.lists(_due, max_size=2).map(tuple),
@@ -343,7 +344,10 @@ _rounds = st.builds(
     began_at=_moments,
     ended_at=_moments,
     outcome=st.sampled_from(Outcome),
-    runs=st.lists(_runs, min_size=1, max_size=3).map(tuple),
+    runs=st.lists(_runs, max_size=3).map(tuple),
+    error=_names,
+    hint=_names,
+    under_way=st.booleans(),
 )
 _open_runs = st.builds(
     OpenRun,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,7 +57,15 @@ def test_no_folder_is_no_round(tmp_path: Path) -> None:
         b' "due_at": "2026-11-23T02:30:00", "settled": [], "resumed": 0}',
         b'{"schema": 1, "round": "20261123T023000Z-abcdef", "job": "a",'
         b' "due_at": "2026-11-23T02:30:00+00:00", "settled": [1], "resumed": 0}',
+        b'{"schema": 1, "round": "20261123T023000Z-abcdef", "job": "a",'
+        b' "due_at": "0001-01-01T00:00:00+23:59", "settled": [], "resumed": 0}',
+        b'{"schema": 1, "round": "20261123T023000Z-abcdef", "job": "a",'
+        b' "due_at": "9999-12-31T23:59:59-23:59", "settled": [], "resumed": 0}',
+        b"[" * 100_000,
+        b'{"resumed": ' + b"9" * 5000 + b"}",
+        b'"' + b"x" * (2 << 20) + b'"',
     ],
+    ids=range(15),
 )
 def test_anything_else_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
     folder = RoundFolder(tmp_path / "rounds")
@@ -79,3 +89,19 @@ def test_files_of_other_names_are_none_of_ours(tmp_path: Path) -> None:
 def test_id_that_is_none_names_no_file(tmp_path: Path) -> None:
     with pytest.raises(StateFailed, match="no id of a round"):
         RoundFolder(tmp_path).remove("../../etc/passwd")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_what_is_no_plain_file_is_told_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    folder = RoundFolder(tmp_path / "rounds")
+    folder.keep(ACCEPTED)
+    path = tmp_path / "rounds" / f"{ROUND}.json"
+    target = path.rename(tmp_path / "elsewhere")
+    makers: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to(target),
+        "folder": path.mkdir,
+    }
+    makers[kind]()
+    rounds, wrong = folder.list_rounds()
+    assert ((), 1) == (rounds, len(wrong))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from xenbackup.service.attention import (
+    ABANDON_SECONDS,
     COMMAND_GRACE_SECONDS,
     QUIET_AWAY_SECONDS,
     QUIET_SECONDS,
@@ -166,3 +167,18 @@ def test_what_systemd_is_told_is_spelled_as_it_reads_it(manager: Manager) -> Non
 def test_watchdog_of_another_process_is_none_of_ours() -> None:
     environment = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
     assert 0.0 == Notifier(environment).watchdog_seconds
+
+
+def test_copy_that_hangs_while_its_guest_is_away_is_first_left_behind_by_its_run(
+    manager: Manager,
+) -> None:
+    """Killed instead, a process may keep its locks for as long as the kernel holds its thread."""
+    attention = manager.make_attention()
+    attention.begin_run("run", 3600)
+    attention.change_absence(away=True)
+    attention.begin_step(copies=True)
+    manager.now += 3600 + ABANDON_SECONDS
+    assert attention.feed()
+    attention.begin_step(copies=False)
+    manager.now += QUIET_AWAY_SECONDS + 1
+    assert not attention.feed(), "what comes after the copy shows life in time, or hangs"

@@ -20,7 +20,7 @@ from xenbackup.errors import StateFailed
 from xenbackup.model.job import Consistency
 from xenbackup.model.point import PointSummary
 from xenbackup.model.run import Outcome, RunResult
-from xenbackup.records.catalog import Catalog
+from xenbackup.records.catalog import SCHEMA_VERSION, Catalog
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -196,13 +196,14 @@ def test_schedule_is_dated_from_when_it_was_first_seen(catalog: Catalog) -> None
 
 
 def make_first_version(path: Path) -> None:
-    """A catalog as the first version wrote it: without the table of schedules."""
+    """A catalog as the first version wrote it: without schedules and failed rounds."""
     catalog = Catalog(path)
     catalog.rebuild((make_summary(),), destinations=("usb",))
     finish(catalog, make_result())
     catalog.claim_due_time("nightly", NOON, "r-1")
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE schedules")
+        connection.execute("DROP TABLE failed_rounds")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 
@@ -383,9 +384,9 @@ def test_damage_met_while_writing_does_not_lose_what_is_written(catalog: Catalog
 def test_catalog_of_a_newer_version_is_left_alone(catalog: Catalog) -> None:
     catalog.record_point(make_summary())
     with sqlite3.connect(catalog.path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(StateFailed, match="has schema 3; this version knows 2"):
+    with pytest.raises(StateFailed, match=f"has schema {SCHEMA_VERSION + 1}; this version knows"):
         catalog.open()
     assert not list(catalog.path.parent.glob("*.damaged-*"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -381,3 +382,30 @@ def test_starts_from_many_threads_do_not_mix_their_output() -> None:
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(lambda number: run("echo", str(number)).stdout, range(24)))
     assert [f"{number}\n" for number in range(24)] == results
+
+
+@pytest.mark.parametrize("call", ["pipe", "memfd_create"])
+def test_descriptors_that_are_used_up_are_a_tool_that_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """An OSError of ours would end a rescue in which everything else is tried again."""
+
+    def refuse(*_: object) -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(CommandFailed, match=r"Cannot start .*Too many open files"):
+        SystemCommands().run(Command(argv=("cat",), timeout_seconds=5.0, stdin=b"x"))
+
+
+def test_thread_that_cannot_be_had_is_a_tool_that_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sh
+
+    def refuse(*_: object, **__: object) -> object:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sh.Command, "__call__", refuse)
+    with pytest.raises(CommandFailed, match="can't start new thread"):
+        SystemCommands().run(Command(argv=("cat",), timeout_seconds=5.0))

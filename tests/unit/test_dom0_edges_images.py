@@ -14,7 +14,6 @@ from tests.unit.test_legacy_image import FILE, HEAD, MEMORY_MIB, expression
 from tests.unit.test_legacy_image import inspect as inspect_legacy
 from tests.unit.test_legacy_image import stream as lay_legacy_stream
 from tests.unit.test_memory_image import CONFIGURATION, HEADER_BYTES, IMAGE, inspect, record, write
-from xenbackup.dom0 import memory_image
 from xenbackup.dom0.legacy_stream import (
     PAGE_BYTES,
     LegacyWalk,
@@ -184,7 +183,7 @@ def test_copy_that_a_disk_swallowed_is_found_out(
         fsync(descriptor)
         os.ftruncate(descriptor, 200)
 
-    monkeypatch.setattr(memory_image.os, "fsync", lose_the_end)
+    monkeypatch.setattr(os, "fsync", lose_the_end)
     with pytest.raises(SaveFailed, match="is damaged"):
         rewrite_memory_image(source, target)
 

@@ -68,3 +68,21 @@ def test_tuning_under_xm_that_does_not_differ_runs_nothing() -> None:
     acts = [line for line in host.lines[before:] if "pin" in line or "-set" in line or "-w" in line]
     assert [] == acts
     assert isinstance(host, RecordedHost)
+
+
+def test_status_under_xm_is_that_of_the_domain_while_it_exists() -> None:
+    xm = Xm(of_xm.make_host())
+    found = xm.find_status(of_xm.UUID)
+    assert found is not None
+    assert ("linux01", 3, of_xm.UUID, "-b----") == (
+        found.name,
+        found.domid,
+        found.uuid,
+        found.state.letters,
+    )
+    assert xm.find_status(of_xm.STOPPED_UUID) is None
+
+
+def test_only_xend_gives_a_domain_another_name_while_it_is_saved() -> None:
+    assert "migrating-web" == Xm(of_xm.make_host()).name_while_saving("web")
+    assert "" == Xl(of_xl.make_host()).name_while_saving("web")

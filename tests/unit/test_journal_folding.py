@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -189,7 +190,7 @@ def test_every_kind_of_entry_has_its_row_here() -> None:
     ],
 )
 def test_guest_is_touched_by_whatever_may_leave_it_less_than_running(
-    changes: dict[str, bool], touched: bool
+    changes: dict[str, Any], touched: bool
 ) -> None:
     record = b.make_record(**changes)
     assert touched == record.guest_touched
@@ -208,7 +209,7 @@ def test_guest_is_touched_by_whatever_may_leave_it_less_than_running(
     ],
 )
 def test_run_owes_only_what_is_left_once_its_guest_is_settled(
-    changes: dict[str, object], owes: bool
+    changes: dict[str, Any], owes: bool
 ) -> None:
     assert owes == b.make_record(**changes).owes
 
@@ -235,3 +236,31 @@ def test_new_record_says_that_nothing_has_happened() -> None:
 def test_what_was_read_cannot_be_changed_nor_its_fields_mistaken(kind: type[object]) -> None:
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert all(field.kw_only for field in fields(kind))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"ended": Outcome.OK}, ""),
+        ({"ended": Outcome.PARTIAL}, ""),
+        ({"ended": Outcome.FAILED}, "It was cut off in the middle"),
+        ({"failures": ("first", "second"), "ended": Outcome.FAILED}, "first"),
+        ({"failures": ("first", "second")}, "first"),
+    ],
+)
+def test_reason_of_a_failure_is_its_first_or_that_nobody_could_say(
+    changes: dict[str, Any], words: str
+) -> None:
+    found = b.make_record(**changes).why_failed
+    assert found.startswith(words)
+    assert bool(words) == bool(found)
+
+
+def test_a_failed_run_says_why_also_where_nobody_was_left_to_say_it() -> None:
+    failed = replace(BLANK, ended=Outcome.FAILED)
+    assert "no room" == replace(failed, failures=("no room", "later")).why_failed
+    assert failed.why_failed.startswith("It was cut off in the middle")
+    assert "" == BLANK.why_failed
+    assert "" == replace(BLANK, ended=Outcome.OK).why_failed
+    assert "no room" == replace(BLANK, ended=Outcome.OK, failures=("no room",)).why_failed

@@ -233,7 +233,7 @@ def test_program_that_raises_anything_does_not_end_the_teller(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def stumble(command: Command) -> CommandResult:
-        raise RuntimeError("who knows")
+        raise RuntimeError("https://token:secret@example.org")
 
     teller = make_teller(MAIL, stumble)
     with caplog.at_level(logging.ERROR):
@@ -242,6 +242,7 @@ def test_program_that_raises_anything_does_not_end_the_teller(
 
     assert ("Telling by mail failed: It stumbled over RuntimeError.",) == teller.problems
     assert "message-unsent" in caplog.text
+    assert "secret" not in caplog.text, "addresses hold passwords"
 
 
 def test_way_that_hangs_holds_back_neither_rounds_nor_the_end() -> None:

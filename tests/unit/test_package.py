@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import xenbackup
-from xenbackup.cli.verbs import VERBS
+from xenbackup.cli.verbs import PLACES
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGING = PROJECT / "packaging"
@@ -161,7 +161,7 @@ def test_nothing_runs_before_somebody_has_written_a_configuration(unpacked: Path
 @pytest.mark.slow
 def test_manual_tells_of_every_verb(unpacked: Path) -> None:
     text = gzip.decompress((unpacked / "usr/share/man/man8/xenbackup.8.gz").read_bytes()).decode()
-    assert [] == [verb.name for verb in VERBS if f".SS xenbackup {verb.name}" not in text]
+    assert [] == [verb for verb in PLACES if f".SS xenbackup {verb}" not in text]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
 A = RescueAction
 COMPLETE, PARTIAL, MISSING = ImageState.COMPLETE, ImageState.PARTIAL, ImageState.MISSING
-GONE = {**SAVED, "destroy_begun": True, "destroyed": True}
+GONE: dict[str, Any] = {**SAVED, "destroy_begun": True, "destroyed": True}
 RESTORED = {**GONE, "restore_begun": True, "restored_domid": b.REBUILT_DOMID}
 REBOOTED = {"boot_id": b.OTHER_BOOT, "domain": None}
 REBUILDING = {"rebuilding_boot_id": b.OTHER_BOOT}
@@ -249,7 +250,7 @@ def test_without_a_baseline_a_guest_that_this_run_paused_is_unpaused() -> None:
 
 
 def test_after_a_reboot_a_guest_that_was_shut_off_stays_off() -> None:
-    record = RunRecord(start=replace(b.make_start("snapshot"), baseline=None), **SAVED)
+    record = RunRecord(start=replace(b.make_start("snapshot"), baseline=None), **GONE)
     world = make_world(**REBOOTED, image=COMPLETE)
     assert A.NOTHING == decide_rescue(record, world).action
 

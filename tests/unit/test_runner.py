@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class Stage:
     told: list[str] = field(default_factory=list)
     clean: bool = True
     stop: str = ""
+    broken: XenbackupError | None = None
 
     def act(self, context: RunContext, planned: PlannedStep) -> None:
         assert context is self.context
@@ -64,6 +66,8 @@ class Stage:
 
     def undo(self, context: RunContext) -> bool:
         assert context.failure is not None
+        if self.broken is not None:
+            raise self.broken
         self.told.append(f"undo {context.failure.message}")
         return self.clean
 
@@ -228,3 +232,25 @@ def test_failed_run_that_owes_a_snapshot_stays_open(stage: Stage) -> None:
     stage.acts[StepName.SNAPSHOT] = snapshot
     assert Outcome.FAILED == stage.run()
     assert e.Failed(message="x", hint="") == stage.entries()[-1]
+
+
+def test_undo_that_fails_itself_leaves_the_run_open_and_says_why(stage: Stage) -> None:
+    stage.acts[StepName.PAUSE] = fail(Interrupted("stopped"))
+    stage.broken = CopyFailed("The host answers nothing.", hint="look at it")
+    assert Outcome.FAILED == stage.run()
+    assert [
+        e.Failed(message="stopped", hint=""),
+        e.Failed(message="The host answers nothing.", hint="look at it"),
+    ] == stage.entries()[1:]
+
+
+def test_journal_that_cannot_be_written_does_not_keep_the_undo_from_its_work(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    stage.acts[StepName.PAUSE] = lambda: monkeypatch.setattr(os, "fsync", refuse)
+    assert Outcome.FAILED == stage.run()
+    assert stage.told[-1].startswith("undo Cannot append to")
+    assert stage.context.journal.unwritten, "what came after is known not to be on disk"

@@ -11,6 +11,8 @@ from xenbackup.errors import DaemonAbsent, DaemonGone, ExitCode
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xenbackup.operations.run_log import LogWatcher
     from xenbackup.service.control.client import ControlClient
     from xenbackup.service.control.protocol import AnyRequest
@@ -99,10 +101,16 @@ class _Follower:
         return PersonWatcher(
             invocation.output,
             invocation.margin,
-            time.monotonic,
+            self._find_clock(),
             draws=invocation.person_on_stderr,
             told=self._told,
         )
+
+    def _find_clock(self) -> Callable[[], float]:
+        """Seconds as the host counts them: those of a simulated one are its own."""
+        if self._invocation.simulated is None:
+            return time.monotonic
+        return self._invocation.open_host().monotonic_seconds
 
     def _remark(self, text: str) -> None:
         if not self._invocation.json:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import traceback
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +11,9 @@ from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import SCHEMA
 from xenbackup.cli.text import Colour
 from xenbackup.errors import ConfigurationError, ExitCode, XenbackupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _INLINE_HINT = " Hint: "
 """Where a problem of the configuration has its hint: each of several needs its own."""
@@ -86,6 +86,11 @@ def _tell(invocation: Invocation, message: str, hint: str, exit_code: ExitCode) 
 
 def _keep_traceback(state_folder: Path | None, error: BaseException) -> Path | None:
     """The traceback, without local variables, in the state folder or a temporary one."""
+    import tempfile
+    import traceback
+    from datetime import UTC, datetime
+    from pathlib import Path
+
     text = "".join(traceback.format_exception(error))
     prefix = f"defect-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-"
     for folder in (state_folder, Path(tempfile.gettempdir())):

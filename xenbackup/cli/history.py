@@ -112,7 +112,7 @@ def _read_told_run(path: Path) -> KnownRun | None:
         away_seconds=record.away_seconds,
         bytes_read=record.bytes_read,
         bytes_written=record.bytes_written,
-        error=record.failures[0] if record.failures else "",
+        error=record.why_failed,
         owes=record.debts[-1] if record.owes else "",
     )
 

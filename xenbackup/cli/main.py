@@ -17,11 +17,15 @@ from xenbackup.cli.ending import (
 from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import Output
 from xenbackup.cli.verb import VerbGroup
-from xenbackup.cli.verbs import VERBS
+from xenbackup.cli.verbs import VerbTable
 from xenbackup.errors import ExitCode, XenbackupError
 
 
-@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=VerbGroup,
+    commands=VerbTable(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="xenbackup %(version)s")
 def xenbackup() -> None:
     """Back up the guests of a Xen host, and bring them back.
@@ -29,10 +33,6 @@ def xenbackup() -> None:
     Every verb takes the global options before or after itself. What a verb does and what its exit
     code means is told in docs/operating.md.
     """
-
-
-for verb in VERBS:
-    xenbackup.add_command(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ under way is worth more than its echo. Any other failure to write is remembered,
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -43,6 +42,8 @@ class Output:
 
     def emit(self, content: Mapping[str, object]) -> None:
         """One JSON object on one line, flushed, for a program."""
+        import json
+
         self._write("stdout", json.dumps(content, allow_nan=False))
 
     def _write(self, name: str, text: str, *, newline: bool = True) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 
 from xenbackup.cli.page import Page, style_outcome
@@ -22,6 +23,7 @@ from xenbackup.model.status import (
     DestinationStatus,
     DomainStatus,
     DomainVerdict,
+    Finding,
     Level,
     OpenRun,
     PlaceState,
@@ -30,6 +32,7 @@ from xenbackup.model.status import (
     StatusReport,
 )
 from xenbackup.planning.findings import describe_span
+from xenbackup.planning.rounds import list_last_runs
 
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
 _FINDINGS_TOLD = 12
@@ -50,7 +53,7 @@ def report_status(report: StatusReport, page: Page, zone: tzinfo | None = None) 
             ("Now", _report_active(report, page, clock)),
             ("Waiting", _report_waiting(report, page, clock)),
             ("The last 24 hours", _report_rounds(report, page, clock)),
-            ("Next", _report_due(report, page, clock)),
+            (_title_due(report), _report_due(report, page, clock)),
             ("Destinations", _report_destinations(report, page)),
         )
         if body
@@ -87,18 +90,30 @@ def _report_head(report: StatusReport, page: Page, clock: _Clock) -> str:
     name = cut_text(show_text(report.host), room, ellipsis=page.ellipsis)
     level = page.painter.paint(report.level.value, _COLOURS[report.level])
     lines = [f"{page.heading(name)}  {told}  {level}"]
-    for finding in report.findings[:_FINDINGS_TOLD]:
+    findings = _join_findings(report.findings)
+    for finding in findings[:_FINDINGS_TOLD]:
         text = show_text(f"{finding.subject}: {finding.message}")
         if finding.hint:
             text += f" ({show_text(finding.hint)})"
         mark = f"{finding.level.value.capitalize()}:"
         lines.append(page.note(text, mark=mark, colour=_COLOURS[finding.level]))
-    more = len(report.findings) - _FINDINGS_TOLD
+    more = len(findings) - _FINDINGS_TOLD
     if more > 0:
         lines.append(page.note(f"{more} more findings: `xenbackup status --json` lists all."))
     if not report.findings:
         lines.append(_praise(report, page))
     return "\n".join(lines)
+
+
+def _join_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """What is said of several guests in the same words is said once."""
+    alike: dict[Finding, list[str]] = {}
+    for finding in findings:
+        alike.setdefault(replace(finding, subject=""), []).append(finding.subject)
+    return [
+        replace(finding, subject=", ".join(dict.fromkeys(subjects)))
+        for finding, subjects in alike.items()
+    ]
 
 
 def _praise(report: StatusReport, page: Page) -> str:
@@ -180,16 +195,8 @@ def _list_other(run: OpenRun, clock: _Clock) -> Sequence[Cell]:
 
 def _report_waiting(report: StatusReport, page: Page, clock: _Clock) -> str:
     waiting = report.live.waiting if report.live is not None else ()
-    rows = [
-        (
-            run.domain,
-            run.job,
-            clock.show(run.since),
-            run.reason + (f" (not before {clock.show(run.not_before)})" if run.not_before else ""),
-        )
-        for run in waiting
-    ]
-    return page.table(("GUEST", "JOB", "SINCE", "WAITS FOR"), rows) if rows else ""
+    rows = [(run.domain or "(all)", run.job, clock.show(run.since), run.reason) for run in waiting]
+    return page.table(("GUEST", "JOB", "SINCE", "WHY"), rows) if rows else ""
 
 
 def _report_rounds(report: StatusReport, page: Page, clock: _Clock) -> str:
@@ -199,31 +206,54 @@ def _report_rounds(report: StatusReport, page: Page, clock: _Clock) -> str:
         (
             clock.show(told.began_at),
             told.job,
-            _count_outcomes(told),
+            _count_guests(told),
             format_size(sum(run.bytes_written for run in told.runs)),
             format_duration((told.ended_at - told.began_at).total_seconds()),
-            format_duration(max(run.away_seconds for run in told.runs)),
-            style_outcome(told.outcome.value),
+            _tell_absence(told),
+            Styled("under way", Colour.YELLOW)
+            if told.under_way
+            else style_outcome(told.outcome.value),
         )
         for told in report.rounds
     ]
-    headers = ("BEGAN", "JOB", "RUNS", "WRITTEN", "TOOK", "AWAY", "OUTCOME")
+    headers = ("BEGAN", "JOB", "GUESTS", "WRITTEN", "TOOK", "AWAY", "OUTCOME")
     lines = [page.table(headers, rows, "lllrrrl")]
-    failed = [run for told in report.rounds for run in told.runs if run.outcome is not Outcome.OK]
-    for run in failed[-_FAILURES_TOLD:]:
-        text = f"{run.domain}: {run.error or run.outcome.value}"
-        lines.append(page.note(show_text(text), mark="-"))
+    failures = [text for told in report.rounds for text in _tell_failures(told)]
+    lines += [page.note(show_text(text), mark="-") for text in failures[-_FAILURES_TOLD:]]
     if report.runs_left_out:
         lines.append(page.note(f"{report.runs_left_out} older runs are left out here."))
     return "\n".join(lines)
 
 
-def _count_outcomes(told: RoundStatus) -> str:
-    """`3 ok, 1 failed`."""
-    counts = [
-        (sum(run.outcome is outcome for run in told.runs), outcome.value) for outcome in Outcome
-    ]
-    return ", ".join(f"{count} {word}" for count, word in counts if count)
+def _count_guests(told: RoundStatus) -> str:
+    """`3 ok, 1 failed`: each guest as its last run ended."""
+    last = list_last_runs(told.runs)
+    counts = [(sum(run.outcome is outcome for run in last), outcome.value) for outcome in Outcome]
+    return ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
+
+
+def _tell_absence(told: RoundStatus) -> str:
+    """The longest of a guest; nothing of it where no guest was touched."""
+    away_seconds = max((run.away_seconds for run in told.runs), default=0.0)
+    return format_duration(away_seconds) if away_seconds else _NOTHING
+
+
+def _tell_failures(told: RoundStatus) -> Iterator[str]:
+    """Why a round has no run, or which guests it did not back up, those of one reason together."""
+    if told.error:
+        yield f"{told.job}: {told.error}"
+    alike: dict[str, list[str]] = {}
+    for run in list_last_runs(told.runs):
+        if run.outcome is not Outcome.OK:
+            tries = sum(other.domain == run.domain for other in told.runs)
+            name = f"{run.domain} ({tries} times)" if tries > 1 else run.domain
+            alike.setdefault(run.error or run.outcome.value, []).append(name)
+    for reason, names in alike.items():
+        yield f"{told.job}, {', '.join(names)}: {reason}"
+
+
+def _title_due(report: StatusReport) -> str:
+    return "Next" if report.live is not None else "Next, if the daemon runs by then"
 
 
 def _report_due(report: StatusReport, page: Page, clock: _Clock) -> str:

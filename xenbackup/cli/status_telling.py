@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,6 +33,10 @@ from xenbackup.model.printable import show_text
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import DomainVerdict, Level, StatusReport, decode_report
 
+if TYPE_CHECKING:
+    from xenbackup.model.live import LiveStatus
+    from xenbackup.operations.house import House
+
 WATCH_SECONDS = 2.0
 _ANSWER_SECONDS = 20.0
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -43,16 +48,19 @@ _CODES = {
 
 
 def read_status(invocation: Invocation) -> StatusReport:
-    """The daemon's word; gathered here where there is none.
+    """The daemon's word; gathered here where there is none, or by another configuration than the
+    daemon's: then it is only asked what it is at.
 
     Raises: RequestRefused; whatever keeps the house from being opened and looked at.
     """
+    house = invocation.open_house() if invocation.configuration is not None else None
     try:
-        return ask_daemon(invocation.socket_path)
+        told = ask_daemon(invocation.socket_path)
     except DaemonAbsent:
-        return _gather(invocation, "")
+        return _gather(house or invocation.open_house())
     except (DaemonSilent, DaemonGone, FrameRefused) as error:
-        return _gather(invocation, error.message)
+        return _gather(house or invocation.open_house(), daemon_problem=error.message)
+    return told if house is None else _gather(house, live=told.live)
 
 
 def ask_daemon(path: Path) -> StatusReport:
@@ -76,11 +84,12 @@ def ask_daemon(path: Path) -> StatusReport:
     raise FrameRefused("The daemon answered, but not with its status.")
 
 
-def _gather(invocation: Invocation, daemon_problem: str) -> StatusReport:
+def _gather(
+    house: House, *, live: LiveStatus | None = None, daemon_problem: str = ""
+) -> StatusReport:
     from xenbackup.operations.status import gather_status, list_guests
 
-    house = invocation.open_house()
-    return gather_status(house, None, list_guests(house), daemon_problem=daemon_problem)
+    return gather_status(house, live, list_guests(house), daemon_problem=daemon_problem)
 
 
 def show_status(invocation: Invocation, report: StatusReport, *, before: str = "") -> None:

@@ -133,10 +133,9 @@ class VerbGroup(click.Group):
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             known = self.list_commands(ctx)
-            verbs = f"the verbs are {', '.join(known)}"
             raise UsageError(
                 f'`{ctx.command_path}` has no verb "{show_text(name, limit=80)}".',
-                hint="; ".join(part for part in (_suggest(name, known), verbs) if part),
+                hint=suggest_among(name, known, "the verbs are"),
             )
         return super().resolve_command(ctx, args)
 

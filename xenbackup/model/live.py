@@ -64,7 +64,8 @@ class LiveStatus:
     """The daemon as it is.
 
     `configuration_problems` are those of the last reload, kept until they are mended. `recovery`
-    says what the recovery at its start left undone, () when nothing.
+    says what the recovery at its start left undone, `telling_problems` which messages and metrics
+    could not be told when last tried; () when nothing.
     """
 
     pid: int
@@ -73,6 +74,7 @@ class LiveStatus:
     stopping: str = ""
     configuration_problems: tuple[str, ...] = ()
     recovery: tuple[str, ...] = ()
+    telling_problems: tuple[str, ...] = ()
     active: tuple[ActiveRun, ...] = ()
     waiting: tuple[WaitingRun, ...] = ()
     due: tuple[DueTime, ...] = ()

@@ -95,6 +95,15 @@ class RunRecord:
     ended: Outcome | None = None
 
     @property
+    def why_failed(self) -> str:
+        """The first thing that went wrong, "" for a run that did not fail. A run whose process died
+        could not say anything: recovery ended it.
+        """
+        if self.failures or self.ended is not Outcome.FAILED:
+            return self.failures[0] if self.failures else ""
+        return "It was cut off in the middle, and recovery has undone what it had begun."
+
+    @property
     def returned(self) -> bool:
         return self.returned_domid is not None
 

@@ -105,14 +105,22 @@ class EndedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundStatus:
-    """A round of which a run ended lately. `outcome` is that of the runs that have ended."""
+    """A round of which a run ended lately, or that failed as a whole before any run.
+
+    `outcome` is that of the last run of each guest: one that was tried again counts as it ended.
+    `error` says why there is no run, "" where there are some. `under_way` while the daemon has not
+    done with it.
+    """
 
     round: str
     job: str
     began_at: datetime
     ended_at: datetime
     outcome: Outcome
-    runs: tuple[EndedRun, ...]
+    runs: tuple[EndedRun, ...] = ()
+    error: str = ""
+    hint: str = ""
+    under_way: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

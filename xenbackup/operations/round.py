@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xenbackup.errors import XenbackupError
+from contextlib import suppress
+
+from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model.job import Job, Retention
 from xenbackup.model.run import Outcome, RoundResult
 from xenbackup.operations.house import House
@@ -34,16 +36,29 @@ def describe_failure(
 
 
 def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]:
-    """The job's `after` or `failed`, then its retention where a run went well.
+    """The job's `after` or `failed`, then its retention where a run went well; one that came to
+    nothing before any run is noted in the catalog, which has no run of it.
 
     Nothing that fails here changes what the round came to: it is returned in words.
     """
     told: list[str] = []
+    if result.error:
+        note_failed_round(house, result)
     if job.hooks.after or job.hooks.failed:
         told += _run_after(job, result)
     if job.retention != Retention() and _has_good_run(result):
         told += _apply_retention(house, job)
     return tuple(told)
+
+
+def note_failed_round(house: House, result: RoundResult) -> None:
+    """Let `status` know of it. A slip of whoever asked (a guest that the job has not) is no round;
+    a catalog that fails has been told of elsewhere.
+    """
+    if result.exit_code == ExitCode.USAGE:
+        return
+    with suppress(XenbackupError):
+        house.catalog.record_failed_round(result, at=house.host.now())
 
 
 def _run_after(job: Job, result: RoundResult) -> list[str]:

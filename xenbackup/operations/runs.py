@@ -90,6 +90,6 @@ def build_result(run_id: str, record: RunRecord, duration_seconds: float) -> Run
         bytes_written=record.bytes_written,
         duration_seconds=max(duration_seconds, 0.0),
         warnings=record.warnings,
-        error=record.failures[0] if record.failures else "",
+        error=record.why_failed,
         hint=record.hint,
     )

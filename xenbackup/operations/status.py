@@ -27,6 +27,7 @@ from xenbackup.model.status import (
     Level,
     OpenRun,
     PlaceState,
+    RoundStatus,
     RunState,
     StatusReport,
 )
@@ -40,7 +41,7 @@ from xenbackup.planning.beginnings import choose_begin, find_next_beginning
 from xenbackup.planning.filling import HORIZON_DAYS, Pace, forecast_filling
 from xenbackup.planning.findings import judge_report
 from xenbackup.planning.promises import Promise, find_pace, find_promise
-from xenbackup.planning.rounds import group_rounds
+from xenbackup.planning.rounds import add_rounds, group_rounds, read_begin
 from xenbackup.planning.status import Evidence, judge_domains
 from xenbackup.records.catalog_rows import RunEntry
 
@@ -118,7 +119,7 @@ def gather_status(
         daemon_problem=daemon_problem,
         domains=judgement.domains,
         gone=judgement.gone,
-        rounds=rounds,
+        rounds=add_rounds(rounds, _list_failed_rounds(house, since), under_way=_name_rounds(live)),
         runs_left_out=left_out,
         open_runs=open_runs,
         due=live.due if live is not None else _list_due(house, now, hostname),
@@ -177,6 +178,32 @@ def _shorten_run(entry: RunEntry) -> EndedRun:
         bytes_written=result.bytes_written,
         error=_shorten(result.error),
         hint=_shorten(result.hint),
+    )
+
+
+def _list_failed_rounds(house: House, since: datetime) -> tuple[RoundStatus, ...]:
+    """Rounds that came to nothing before any run; a catalog that cannot be read is told already."""
+    with suppress(XenbackupError):
+        return tuple(
+            RoundStatus(
+                round=failed.round,
+                job=failed.job,
+                began_at=min(read_begin(failed.round) or failed.ended_at, failed.ended_at),
+                ended_at=failed.ended_at,
+                outcome=failed.outcome,
+                error=_shorten(failed.error),
+                hint=_shorten(failed.hint),
+            )
+            for failed in house.catalog.list_failed_rounds(since)
+        )
+    return ()
+
+
+def _name_rounds(live: LiveStatus | None) -> frozenset[str]:
+    if live is None:
+        return frozenset()
+    return frozenset(
+        [*(run.round for run in live.active), *(waits.round for waits in live.waiting)]
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,12 +16,16 @@ from xenbackup.model.status import (
     Level,
     OpenRun,
     PlaceState,
+    RoundStatus,
     RunState,
     StatusReport,
 )
 
 if TYPE_CHECKING:
     from xenbackup.model.job import Job
+
+_INLINE_HINT = " Hint: "
+"""Where a problem of the configuration has its hint: each of several needs its own."""
 
 FULL_SOON_DAYS = 7
 """A destination that will be full within so many days is a warning."""
@@ -30,7 +34,10 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def judge_report(report: StatusReport, jobs: tuple[Job, ...]) -> StatusReport:
-    """The report with its findings, worst first, and their level. `jobs` are those that run."""
+    """The report with its findings, worst first, and their level. `jobs` are those that run.
+
+    Among those that are equally bad, what may be the cause of others comes before them.
+    """
     findings = tuple(
         sorted(_find(report, jobs), key=lambda finding: finding.level.rank, reverse=True)
     )
@@ -46,14 +53,17 @@ def describe_span(earlier: datetime, later: datetime) -> str:
 
 
 def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
-    for status in report.domains:
-        if status.level is not Level.OK and status.verdict is not DomainVerdict.UNKNOWN:
-            yield _describe_domain(status, report.now)
-    for run in report.open_runs:
-        yield from _describe_open_run(run)
     for place in report.destinations:
         yield from _describe_place(place)
     yield from _describe_daemon(report, jobs)
+    for run in report.open_runs:
+        yield from _describe_open_run(run)
+    yield from _describe_rounds(report.rounds)
+    absent = {place.name for place in report.destinations if place.state is not PlaceState.PRESENT}
+    lost = {job.name: job.destination for job in jobs if job.destination in absent}
+    for status in report.domains:
+        if status.level is not Level.OK and status.verdict is not DomainVerdict.UNKNOWN:
+            yield _describe_domain(status, report.now, lost)
     for broken in report.broken_jobs:
         yield Finding(
             level=Level.WARNING,
@@ -82,13 +92,30 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
         )
 
 
-def _describe_domain(status: DomainStatus, now: datetime) -> Finding:
+def _describe_rounds(rounds: tuple[RoundStatus, ...]) -> Iterator[Finding]:
+    """Of each job the newest round, where that came to nothing before any run."""
+    newest = {told.job: told for told in sorted(rounds, key=lambda told: told.ended_at)}
+    for told in newest.values():
+        if told.error and told.outcome is Outcome.FAILED and not told.under_way:
+            yield Finding(
+                level=Level.WARNING,
+                code="round-failed",
+                subject=told.job,
+                message=f"Its last round failed before any guest's turn came: {told.error}",
+                hint=told.hint or f"`xenbackup plan {told.job}`",
+            )
+
+
+def _describe_domain(status: DomainStatus, now: datetime, lost: Mapping[str, str]) -> Finding:
+    """`lost` are the destinations, by job, that are not there: a finding tells of each already."""
     run = status.last_run
-    failed = run is not None and run.outcome is Outcome.FAILED
-    why = f" The last run failed: {run.error}" if run is not None and failed else ""
-    hint = f"`xenbackup run {status.job}`" if status.job else ""
-    if run is not None and failed:
+    why, hint = "", f"`xenbackup run {status.job}`" if status.job else ""
+    if run is not None and run.outcome is Outcome.FAILED:
+        why = f" The last run failed: {run.error or 'why, it could not say any more.'}"
         hint = run.hint or f"`xenbackup show {run.run}`"
+        place = lost.get(run.job, "")
+        if place and run.error.startswith(f"Destination {place}"):
+            why, hint = f" The last run failed for want of destination {place}.", ""
     if status.verdict is DomainVerdict.UNPROTECTED:
         message, hint = "No job covers it.", "add it to `domains` of a job"
     elif status.verdict is DomainVerdict.NEVER or status.point_at is None:
@@ -100,7 +127,7 @@ def _describe_domain(status: DomainStatus, now: datetime) -> Finding:
         )
     else:
         age = describe_span(status.point_at, now)
-        message = f"Its last good point is {age} old, in time.{why}"
+        message = f"Its last good point is {age} old, still as promised.{why}"
     return Finding(
         level=status.level,
         code=f"guest-{status.verdict}",
@@ -118,7 +145,7 @@ def _describe_open_run(run: OpenRun) -> Iterator[Finding]:
             code="run-unfinished",
             subject=run.domain or run.run,
             message=f"{named} was cut off.",
-            hint="`xenbackup recover`",
+            hint="`xenbackup recover` finishes or undoes it; so does the daemon when it starts",
         )
     elif run.state is RunState.UNREADABLE:
         yield Finding(
@@ -192,12 +219,21 @@ def _describe_daemon(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Fi
             hint="`xenbackup recover`",
         )
     for text in live.configuration_problems:
+        problem, _, hint = text.partition(_INLINE_HINT)
         yield Finding(
             level=Level.WARNING,
             code="reload-refused",
             subject="configuration",
-            message=f"The daemon keeps to the old definitions: {text}",
-            hint="mend the file, then `systemctl reload xenbackup`",
+            message=f"Not taken over, the old definitions stay: {problem}",
+            hint=f"{hint}; once mended it is taken over within a minute".removeprefix("; "),
+        )
+    for text in live.telling_problems:
+        yield Finding(
+            level=Level.WARNING,
+            code="telling-failed",
+            subject="telling",
+            message=text,
+            hint="`[notify]` and `[metrics]` of config.toml say how; the next message tries again",
         )
     if live.stopping:
         yield Finding(

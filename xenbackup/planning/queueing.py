@@ -91,7 +91,9 @@ def decide_queue(
     reasons: dict[str, str] = {}
     for item in sorted(waiting, key=lambda found: _rank(found, now)):
         if item.not_before is not None and item.not_before > now:
-            reasons[item.key] = f"tried again at {_show_time(item.not_before, now)}"
+            reasons[item.key] = (
+                f"its last try failed; the next is at {_show_time(item.not_before, now)}"
+            )
             continue
         reason = _find_obstacle(item, taken, limits)
         if not reason:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from xenbackup.model.names import is_run_id
@@ -25,8 +26,37 @@ def group_rounds(
     for run in lately[:limit]:
         found.setdefault((run.round, run.job), []).append(run)
     rounds = [_build_round(name, job, members) for (name, job), members in found.items()]
-    rounds.sort(key=lambda told: (told.began_at, told.round, told.job))
-    return tuple(rounds), max(len(lately) - limit, 0)
+    return _sort_rounds(rounds), max(len(lately) - limit, 0)
+
+
+def add_rounds(
+    rounds: Sequence[RoundStatus], failed: Sequence[RoundStatus], *, under_way: Set[str]
+) -> tuple[RoundStatus, ...]:
+    """With those that failed before any run, oldest first; `under_way` are ids of rounds whose
+    daemon has not done with them.
+    """
+    together = {told.round: told for told in failed}
+    for told in rounds:
+        # One that was given up in the middle has runs, and a reason of its own.
+        reason = together.get(told.round)
+        together[told.round] = (
+            replace(told, error=reason.error, hint=reason.hint) if reason else told
+        )
+    return _sort_rounds(
+        [replace(told, under_way=name in under_way) for name, told in together.items()]
+    )
+
+
+def list_last_runs(runs: Sequence[EndedRun]) -> tuple[EndedRun, ...]:
+    """Of each guest the run that ended last, by the guests' names: what counts of a round."""
+    last: dict[str, EndedRun] = {}
+    for run in sorted(runs, key=lambda run: (run.ended_at, run.run)):
+        last[run.domain] = run
+    return tuple(last[name] for name in sorted(last))
+
+
+def _sort_rounds(rounds: Sequence[RoundStatus]) -> tuple[RoundStatus, ...]:
+    return tuple(sorted(rounds, key=lambda told: (told.began_at, told.round, told.job)))
 
 
 def judge_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
@@ -47,7 +77,7 @@ def _build_round(name: str, job: str, members: Sequence[EndedRun]) -> RoundStatu
         job=job,
         began_at=min(read_begin(name) or ended_at, ended_at),
         ended_at=ended_at,
-        outcome=judge_outcomes([run.outcome for run in runs]),
+        outcome=judge_outcomes([run.outcome for run in list_last_runs(runs)]),
         runs=runs,
     )
 

@@ -9,6 +9,8 @@ always a file, or nothing left to do.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +21,9 @@ from xenbackup.model.names import is_run_id
 from xenbackup.system import durable
 
 SCHEMA = 1
+LARGEST_BYTES = 1 << 20
+"""More than the names of a thousand guests take."""
+
 _SUFFIX = ".json"
 
 
@@ -77,8 +82,8 @@ class RoundFolder:
             if path.suffix != _SUFFIX:
                 continue
             try:
-                found.append(_parse(path.stem, path.read_bytes()))
-            except (OSError, ValueError) as error:
+                found.append(_parse(path.stem, _read_small(path)))
+            except (OSError, ValueError, OverflowError, RecursionError) as error:
                 wrong.append(f"{path} is no record of a round: {error}")
         return tuple(found), tuple(wrong)
 
@@ -88,8 +93,20 @@ class RoundFolder:
         return self.folder / f"{round_id}{_SUFFIX}"
 
 
+def _read_small(path: Path) -> bytes:
+    """Raises: OSError, also for a link; ValueError for what is no small plain file."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - opened with flags of its own
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no plain file")
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
+    return content
+
+
 def _parse(round_id: str, content: bytes) -> AcceptedRound:
-    """Raises: ValueError for anything that `keep` does not write."""
+    """Raises: ValueError, OverflowError, RecursionError for anything that `keep` does not write."""
     document = json.loads(content)
     if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA}")

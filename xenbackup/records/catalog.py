@@ -1,4 +1,4 @@
-"""The catalog: runs, recovery points and due times in one SQLite file, safe with many processes.
+"""The catalog: runs, points, due times, failed rounds in one SQLite file, safe with many processes.
 
 It is an index, not the truth: points live in their destinations and can be listed from there. So a
 catalog that is damaged is set aside, never repaired, and filled again by `rebuild`.
@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from xenbackup.errors import StateFailed
 from xenbackup.model.point import PointSummary
-from xenbackup.model.run import RunResult
+from xenbackup.model.run import RoundResult, RunResult
 from xenbackup.records import catalog_rows as rows
-from xenbackup.records.catalog_rows import RunEntry
+from xenbackup.records.catalog_rows import FailedRound, RunEntry
 from xenbackup.system.durable import FileLock, sync_folder, translate_errors
 
 _BUSY_TIMEOUT_SECONDS = 30.0
@@ -62,8 +62,16 @@ _SCHEDULES = (
     ) STRICT
     """,
 )
+_FAILED_ROUNDS = (
+    """
+    CREATE TABLE failed_rounds (
+        round TEXT PRIMARY KEY, job TEXT NOT NULL, ended_at TEXT NOT NULL, outcome TEXT NOT NULL,
+        error TEXT NOT NULL, hint TEXT NOT NULL
+    ) STRICT
+    """,
+)
 # What makes each schema of the one before; a new file goes through all of them.
-_STEPS = (_FIRST_SCHEMA, _SCHEDULES)
+_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS)
 SCHEMA_VERSION = len(_STEPS)
 
 _T = TypeVar("_T")
@@ -122,6 +130,29 @@ class Catalog:
     def find_last_runs(self, domain: str) -> tuple[RunEntry, ...]:
         """The newest run of each job that ever ran for the domain. Raises: StateFailed."""
         return self._read_runs(rows.FIND_LAST_RUNS, rows.bind((domain,)))
+
+    # Rounds without runs
+
+    def record_failed_round(self, result: RoundResult, *, at: datetime) -> None:
+        """A round came to nothing before any run, `at` that time. Raises: StateFailed."""
+        failed = FailedRound(
+            round=result.round,
+            job=result.job,
+            ended_at=at,
+            outcome=result.outcome,
+            error=result.error,
+            hint=result.hint,
+        )
+        self._write(rows.INSERT_FAILED_ROUND, rows.bind(rows.flatten_failed_round(failed)))
+
+    def list_failed_rounds(self, since: datetime) -> tuple[FailedRound, ...]:
+        """Those that ended after `since`, oldest first. Raises: StateFailed."""
+        return self._run(
+            lambda connection: tuple(
+                rows.build_failed_round(row)
+                for row in connection.execute(rows.LIST_FAILED_ROUNDS, rows.bind((since,)))
+            )
+        )
 
     # Points
 
@@ -333,6 +364,8 @@ def _check_soundness(connection: sqlite3.Connection) -> None:
         rows.build_run(row)
     for row in connection.execute(rows.SELECT_POINTS):
         rows.build_point(row)
+    for row in connection.execute(rows.SELECT_FAILED_ROUNDS):
+        rows.build_failed_round(row)
 
 
 def _is_damage(error: sqlite3.DatabaseError | rows.BadRow) -> bool:

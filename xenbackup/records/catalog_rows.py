@@ -27,6 +27,18 @@ class RunEntry:
     result: RunResult
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailedRound:
+    """A round that came to nothing before any run, as the catalog has it."""
+
+    round: str
+    job: str
+    ended_at: datetime
+    outcome: Outcome
+    error: str
+    hint: str
+
+
 INSERT_RUN = (
     "INSERT OR REPLACE INTO runs (run, job, round, ended_at, domain, uuid, outcome, preset, "
     "consistency, point, away_seconds, bytes_read, bytes_written, duration_seconds, warnings, "
@@ -47,6 +59,14 @@ FIND_LAST_RUNS = (
     f"{SELECT_RUNS} WHERE run IN "  # noqa: S608 - made of constants
     "(SELECT max(run) FROM runs WHERE domain = CAST(? AS TEXT) GROUP BY job) ORDER BY run DESC"
 )
+INSERT_FAILED_ROUND = (
+    "INSERT OR REPLACE INTO failed_rounds (round, job, ended_at, outcome, error, hint) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
+    "CAST(? AS TEXT))"
+)
+SELECT_FAILED_ROUNDS = "SELECT round, job, ended_at, outcome, error, hint FROM failed_rounds"
+# Texts in UTC sort as times do.
+LIST_FAILED_ROUNDS = f"{SELECT_FAILED_ROUNDS} WHERE ended_at > CAST(? AS TEXT) ORDER BY round"
 INSERT_POINT = (
     "INSERT OR REPLACE INTO points (destination, point, domain, identity, job, consistency, "
     "created_at, size_bytes, stored_bytes, has_memory, pinned) VALUES "
@@ -64,7 +84,7 @@ DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
 FIND_DUE = (
     "SELECT max(due_at) FROM due_times WHERE job = CAST(? AS TEXT) AND due_at <= CAST(? AS TEXT)"
 )
-# A time noted by a clock that was ahead gives way to an earlier one: texts in UTC sort as times do.
+# A time noted by a clock that was ahead gives way to an earlier one.
 LIST_SCHEDULES = "SELECT job, first_seen_at FROM schedules WHERE schedule <> '' ORDER BY job"
 NOTE_SCHEDULE = (
     "INSERT INTO schedules (job, schedule, first_seen_at) VALUES "
@@ -190,3 +210,30 @@ def build_run(row: Any) -> RunEntry:
         )
     except (ValueError, TypeError, OverflowError) as error:
         raise BadRow(f"run {row[0]}: {error}") from error
+
+
+def flatten_failed_round(failed: FailedRound) -> tuple[object, ...]:
+    """The values of `INSERT_FAILED_ROUND`."""
+    return (
+        failed.round,
+        failed.job,
+        failed.ended_at,
+        failed.outcome.value,
+        failed.error,
+        failed.hint,
+    )
+
+
+def build_failed_round(row: Any) -> FailedRound:
+    """A row of `SELECT_FAILED_ROUNDS` as a value. Raises: BadRow."""
+    try:
+        return FailedRound(
+            round=row[0],
+            job=row[1],
+            ended_at=datetime.fromisoformat(row[2]).astimezone(UTC),
+            outcome=Outcome(row[3]),
+            error=row[4],
+            hint=row[5],
+        )
+    except (ValueError, OverflowError) as error:
+        raise BadRow(f"round {row[0]}: {error}") from error

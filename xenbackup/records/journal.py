@@ -129,7 +129,7 @@ class Journal:
             if not self.unwritten:
                 fields = {"path": str(self.path), "error": error.message}
                 _LOG.error("journal-unwritten", extra=fields)
-            self.unwritten = error.message
+                self.unwritten = error.message
             if instead is not None:
                 instead()
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from xenbackup.service.definitions import Definitions
 if TYPE_CHECKING:
     from xenbackup.service.notify import Teller
 
-GUESTS_SECONDS = 60.0
+GUESTS_SECONDS = 10.0
 """For how long a listing of the host's guests is good enough for a page."""
 
 CLOSE_SECONDS = 10.0
@@ -66,17 +65,24 @@ class Announcements:
         if self._teller is not None:
             self._teller.remark(text)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be told when last tried."""
+        return self._teller.problems if self._teller is not None else ()
+
     def list_guests(self) -> GuestList:
-        """The host's guests, as they were at most a minute ago."""
+        """The host's guests, as they were at most `GUESTS_SECONDS` of the host's time ago."""
         from xenbackup.operations.status import list_guests  # noqa: PLC0415 - only when asked
 
+        house = self._definitions.house
+        now = house.host.monotonic_seconds()
         with self._lock:
             guests = self._guests
-            fresh = time.monotonic() - self._listed_at < GUESTS_SECONDS
+            fresh = 0 <= now - self._listed_at < GUESTS_SECONDS
         if guests is None or not fresh:
-            guests = list_guests(self._definitions.house)
+            guests = list_guests(house)
             with self._lock:
-                self._guests, self._listed_at = guests, time.monotonic()
+                self._guests, self._listed_at = guests, now
         return guests
 
     def close(self) -> None:
@@ -110,7 +116,7 @@ class Announcements:
         house = self._definitions.house
         if not house.configuration.metrics_path:
             return
-        untold = len(self._teller.problems) if self._teller is not None else 0
+        untold = len(self.problems)
         refresh_metrics(house, live=self._describe(), guests=self.list_guests(), untold=untold)
 
 

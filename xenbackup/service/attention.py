@@ -25,6 +25,9 @@ QUIET_SECONDS = 1800.0
 QUIET_AWAY_SECONDS = 300.0
 """How long a run may be busy without a sign of life, while its guest runs and while it is away."""
 
+ABANDON_SECONDS = 60.0
+"""What a run needs at most, past the bound of its guest's absence, to begin to bring it back."""
+
 SHORTEST_WATCHDOG_SECONDS = 15.0
 _AWAY_SHARE = 10
 _FEEDS = 3
@@ -43,7 +46,8 @@ class _Life:
     run: str
     max_away_seconds: float
     until: float
-    away: bool = False
+    away_since: float | None = None
+    copies: bool = False
     in_command: bool = False
 
 
@@ -88,7 +92,15 @@ class Attention:
         life = _life.get()
         with self._lock:
             if life is not None and not life.in_command:
-                life.until = self._monotonic() + _quiet_of(life)
+                life.until = self._find_deadline(life)
+
+    def begin_step(self, *, copies: bool) -> None:
+        """Something else is begun: a copy, which is left behind when it hangs, or anything else."""
+        life = _life.get()
+        with self._lock:
+            if life is not None:
+                life.copies = copies
+        self.show_life()
 
     def begin_command(self, timeout_seconds: float) -> None:
         """A command of the host begins, which is ended at its deadline."""
@@ -103,16 +115,16 @@ class Attention:
         with self._lock:
             if life is not None:
                 life.in_command = False
-                life.until = self._monotonic() + _quiet_of(life)
+                life.until = self._find_deadline(life)
 
     def change_absence(self, *, away: bool) -> None:
         """The guest of this run goes, or is back."""
         life = _life.get()
         with self._lock:
             if life is not None:
-                life.away = away
+                life.away_since = self._monotonic() if away else None
                 if not life.in_command:
-                    life.until = self._monotonic() + _quiet_of(life)
+                    life.until = self._find_deadline(life)
         self._adapt()
 
     # What systemd is told
@@ -149,7 +161,7 @@ class Attention:
         if not normal:
             return
         with self._lock:
-            bounds = [life.max_away_seconds for life in self._lives if life.away]
+            bounds = [life.max_away_seconds for life in self._lives if life.away_since is not None]
             period = normal
             if bounds:
                 short = max(min(bounds) / _AWAY_SHARE, SHORTEST_WATCHDOG_SECONDS)
@@ -158,6 +170,15 @@ class Attention:
         if changed:
             self._notifier.set_watchdog(period)
 
-
-def _quiet_of(life: _Life) -> float:
-    return QUIET_AWAY_SECONDS if life.away else QUIET_SECONDS
+    def _find_deadline(self, life: _Life) -> float:
+        """A copy that hangs while its guest is away is left behind when that may be away no longer:
+        that comes first, for a process that is ended with a thread that the kernel holds may keep
+        its locks, and with them the next daemon from bringing the guest back.
+        """
+        now = self._monotonic()
+        if life.away_since is None:
+            return now + QUIET_SECONDS
+        if not life.copies:
+            return now + QUIET_AWAY_SECONDS
+        given_up = life.away_since + life.max_away_seconds + ABANDON_SECONDS
+        return max(now + QUIET_AWAY_SECONDS, given_up)

@@ -108,7 +108,7 @@ class BoardWatcher(SilentWatcher):
         self._board.change(self._key, run=run_id)
 
     def step_began(self, run_id: str, step: StepName) -> None:
-        self._attention.show_life()
+        self._attention.begin_step(copies=step is StepName.COPY)
         self._board.change(
             self._key, step=step.value, what="", bytes_done=0, bytes_total=0, bytes_per_second=0.0
         )
@@ -129,7 +129,7 @@ class BoardWatcher(SilentWatcher):
         self._board.change(self._key, away_since=None)
 
     def rescue_began(self, run_id: str, reason: str) -> None:
-        self._attention.show_life()
+        self._attention.begin_step(copies=False)
         self._board.change(self._key, step="undo", what="", bytes_done=0, bytes_total=0)
 
 

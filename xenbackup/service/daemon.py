@@ -52,6 +52,9 @@ SIMULATED_LOOK_SECONDS = 1.0
 BUSY_SECONDS = 600.0
 """How long the main thread may be busy with one thing and still count as alive."""
 
+AFTERWARDS_SECONDS = 120.0
+"""How long a daemon that stops waits for hooks, plans and retention, once no run is under way."""
+
 _STOP_POLL_SECONDS = 5.0
 
 _log = structlog.get_logger("xenbackup.daemon")
@@ -76,7 +79,7 @@ def run_daemon(
         definitions = Definitions(watched, configuration_path)
     except ConfigurationError:
         house, _ = open_house_to_recover(watched, configuration_path)
-        Recovery(lambda: house, notifier).recover_first()
+        Recovery(lambda: house, notifier, attention).recover_first()
         raise
     state = durable.make_private_folder(definitions.house.state_folder)
     with durable.FileLock(state / LOCK_FILE, "run the daemon"):
@@ -107,7 +110,14 @@ class Daemon:
         self._wake = Wake()
         self._queue = RunQueue(self._wake.call)
         self._board = Board(self._host.now)
-        self._recovery = Recovery(lambda: definitions.house, notifier)
+        self._recovery = Recovery(
+            lambda: definitions.house,
+            notifier,
+            attention,
+            list_own=lambda: {active.run for active in self._board.list_active()},
+            on_change=self._wake.call,
+            explain_stop=self._explain_stop,
+        )
         self._workers = Workers(
             queue=self._queue,
             board=self._board,
@@ -177,6 +187,7 @@ class Daemon:
             stopping=self._stopping,
             configuration_problems=self._definitions.problems,
             recovery=self._recovery.messages,
+            telling_problems=self._announcements.problems,
             active=self._board.list_active(),
             waiting=self._ledger.list_waiting(),
             due=self._scheduler.list_due(),
@@ -233,12 +244,41 @@ class Daemon:
         self._notifier.tell_stopping()
         self._notifier.tell_status("Stopping: what was begun is being undone, the guests first.")
         with extend_timeout(self._notifier, lambda: not self._attention.list_stalled()):
-            self._scheduler.stop()
-            self._ledger.stop()
-            while not self._ledger.wait_until_ended(_STOP_POLL_SECONDS):
+            for act in (
+                self._scheduler.stop,
+                self._await_rounds,
+                self._announcements.close,
+                self._stop_server,
+            ):
+                try:
+                    act()
+                except Exception:  # noqa: BLE001 - logged; runs are waited for whatever fails
+                    _log.exception("stop-defect")
+
+    def _await_rounds(self) -> None:
+        """Until all have ended. What surrounds runs (a retention at a dead server, say) is not
+        waited for like runs: nothing of a guest depends on it, and the next daemon goes on there.
+        """
+        idle_since: float | None = None
+        while True:
+            try:
                 self._ledger.stop()
-            self._announcements.close()
-            self._server.stop(message="The daemon was stopped.", exit_code=ExitCode.INTERRUPTED)
+            except Exception:  # noqa: BLE001 - logged; it is tried again
+                _log.exception("stop-defect")
+            if self._ledger.wait_until_ended(_STOP_POLL_SECONDS):
+                return
+            if self._queue.list_running() or self._queue.list_waiting():
+                idle_since = None
+                continue
+            now = time.monotonic()
+            idle_since = now if idle_since is None else idle_since
+            if now - idle_since >= AFTERWARDS_SECONDS:
+                left = [known.round_id for known in self._ledger.list_rounds()]
+                _log.warning("rounds-left-behind", rounds=left)
+                return
+
+    def _stop_server(self) -> None:
+        self._server.stop(message="The daemon was stopped.", exit_code=ExitCode.INTERRUPTED)
 
     # Signals
 
@@ -286,6 +326,9 @@ class Daemon:
         except XenbackupError as error:
             _log.error("reload-refused", error=error.message)
             self._announcements.remark(f"The configuration was not taken over: {error.message}")
+        except Exception:  # noqa: BLE001 - logged; the old definitions stand
+            _log.exception("reload-defect")
+            self._announcements.remark("The configuration was not taken over: see the log.")
 
     def _take_house(self, house: House) -> None:
         self._scheduler.replace_jobs(house.jobs.jobs)

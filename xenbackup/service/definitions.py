@@ -46,7 +46,7 @@ class Definitions:
     def reload(self, take: Callable[[House], None]) -> None:
         """Read everything anew; `take` is called with the new house when it is good.
 
-        Raises: ConfigurationError with every problem; then all is as it was.
+        Raises: ConfigurationError with every problem, or what `take` raised; then all is as it was.
         """
         with self._lock:
             self._seen = self._look()
@@ -58,12 +58,18 @@ class Definitions:
             except XenbackupError as error:
                 self._refuse((str(error),))
                 raise
-            before = self.house.configuration.bandwidth_limit_bytes_per_second
+            old, old_limit = self.house, self.limit
+            before = old.configuration.bandwidth_limit_bytes_per_second
             if house.configuration.bandwidth_limit_bytes_per_second != before:
                 self.limit = house.make_limit()
             self.house = house
+            try:
+                take(house)
+            except XenbackupError as error:
+                self.house, self.limit = old, old_limit
+                self._refuse((str(error),))
+                raise
             self.problems = ()
-            take(house)
             _log.info("configuration-loaded", jobs=[job.name for job in house.jobs.jobs])
 
     def have_changed(self) -> bool:

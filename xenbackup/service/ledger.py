@@ -15,6 +15,7 @@ from xenbackup.model.job import Job
 from xenbackup.model.live import Origin, WaitingRun
 from xenbackup.model.names import make_run_id
 from xenbackup.model.run import RoundResult
+from xenbackup.operations.round import describe_failure, note_failed_round
 from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 from xenbackup.service.board import Board
 from xenbackup.service.definitions import Definitions
@@ -97,10 +98,10 @@ class RoundLedger:
             skipped = make_run_id(house.host.now(), house.entropy(6))
             house.catalog.claim_due_time(job.name, due_at, skipped)
             _log.warning("due-time-skipped", job=job.name, due_at=due_at.isoformat())
-            self._remark(
-                f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and left out: "
-                f"{len(active)} of its rounds are not done yet."
-            )
+            told = f"left out: {len(active)} of its rounds are not done yet."
+            self._remark(f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
+            reason = Interrupted(f"Due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
+            note_failed_round(house, describe_failure(job, skipped, reason, cancelled=True))
             return
         self.accept(RoundOrder(job=job, origin=Origin.SCHEDULE, due_at=due_at)).start()
 
@@ -113,6 +114,7 @@ class RoundLedger:
             return
         for text in wrong:
             _log.error("round-unreadable", reason=text)
+            self._remark(f"{text.rstrip('.')}. What it was of that round is not known any more.")
         for accepted in rounds:
             self._resume(accepted)
 
@@ -120,6 +122,15 @@ class RoundLedger:
         house = self._definitions.house
         job = house.jobs.find_job(accepted.job)
         reason = ""
+        broken = next((b for b in house.jobs.broken if b.name == accepted.job), None)
+        if broken is not None:
+            # Whoever mends the file restarts the daemon, or is in time for the next due time.
+            _log.error("round-put-off", round=accepted.round, job=accepted.job)
+            self._remark(
+                f"Round {accepted.round} of job {accepted.job} waits for the next start: the file "
+                "of its job is broken."
+            )
+            return
         if job is None:
             reason = "its job is not there any more"
         elif accepted.resumed >= RESUMES_LIMIT:
@@ -129,19 +140,30 @@ class RoundLedger:
         try:
             if job is None or reason:
                 _log.error("round-given-up", round=accepted.round, job=accepted.job, reason=reason)
-                self._remark(
-                    f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
-                )
+                told = f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
+                self._remark(told)
+                if job is not None:
+                    note_failed_round(
+                        house, describe_failure(job, accepted.round, XenbackupError(told))
+                    )
                 self._folder.remove(accepted.round)
                 return
-            again = replace(accepted, resumed=accepted.resumed + 1)
-            self._folder.keep(again)
         except XenbackupError as error:
             _log.error("round-not-noted", round=accepted.round, error=str(error))
             return
-        _log.info("round-resumed", round=accepted.round, job=job.name)
+        again = replace(accepted, resumed=accepted.resumed + 1)
+        try:
+            self._folder.keep(again)
+        except XenbackupError as error:
+            # Whoever cannot write this down backs up all the same.
+            _log.error("round-not-noted", round=accepted.round, error=str(error))
         order = RoundOrder(job=job, origin=Origin.SCHEDULE, due_at=accepted.due_at, accepted=again)
-        self.accept(order).start()
+        try:
+            self.accept(order).start()
+        except XenbackupError as error:
+            _log.error("round-not-resumed", round=accepted.round, error=str(error))
+            return
+        _log.info("round-resumed", round=accepted.round, job=job.name)
 
     def list_rounds(self) -> tuple[DaemonRound, ...]:
         """Rounds that have not ended, the oldest first."""

@@ -277,9 +277,11 @@ class Teller:
                 _LOG.info("message-delayed", extra={"way": way.name, "error": str(error)})
                 self._closing.wait(wait)
             except Exception as error:  # noqa: BLE001 - logged and recorded
-                # A library of somebody else's may raise anything; the other ways remain.
-                _LOG.exception("message-unsent", extra={"way": way.name})
-                self._record(way.name, StateFailed(_name_stumble(error)))
+                # A library of somebody else's may raise anything, and say anything: the addresses
+                # it was given hold passwords. The other ways remain.
+                told = _name_stumble(error)
+                _LOG.error("message-unsent", extra={"way": way.name, "error": told})
+                self._record(way.name, StateFailed(told))
                 return
             else:
                 _LOG.info("message-sent", extra={"way": way.name})

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from xenbackup.errors import Interrupted, Locked, XenbackupError
+from xenbackup.errors import Interrupted, Locked, StateFailed, XenbackupError
 from xenbackup.model.job import Job
 from xenbackup.model.live import Origin
 from xenbackup.model.plan import Plan, RefusedDomain
@@ -104,7 +104,16 @@ class DaemonRound:
         )
 
     def start(self) -> None:
-        threading.Thread(target=self._go, name=f"round {self.job.name}", daemon=True).start()
+        """Raises: StateFailed when no thread can be had; the round has then ended."""
+        thread = threading.Thread(target=self._go, name=f"round {self.job.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._services.on_end(self, None)
+            raise StateFailed(
+                f"The round of job {self.job.name} cannot begin: {error}.",
+                hint="the host has too many processes, or too little memory",
+            ) from error
 
     def explain_cancel(self) -> str:
         """Why this round must stop; "" to go on."""
@@ -118,15 +127,18 @@ class DaemonRound:
     def withdraw(self) -> None:
         """Settle everything of this round that waits as cancelled."""
         reason = self.explain_cancel()
-        for queued in self._services.queue.withdraw(lambda found: found.round is self):
+        # A run of its own that was cancelled while it waited for another attempt goes, too.
+        for queued in self._services.queue.withdraw(
+            lambda found: found.round is self and bool(reason or found.cancelling)
+        ):
             result = RunResult(
                 run=self.opened.make_id(),
                 domain=queued.domain,
                 uuid=queued.plan.domain.uuid if queued.plan else "",
                 outcome=Outcome.CANCELLED,
-                error=f"Not begun: {reason}.",
+                error=f"Not begun: {reason or queued.cancelling}.",
             )
-            with suppress(XenbackupError):
+            with suppress(Exception):  # it was withdrawn: without a result nobody waits in vain
                 self.opened.note(result)
             self.settle(queued.domain, result)
         with self._changed:
@@ -138,12 +150,16 @@ class DaemonRound:
     def settle(self, domain: str, result: RunResult) -> None:
         """A guest's run has ended for good. Called from its worker's thread."""
         stopped = result.outcome is Outcome.CANCELLED and self._is_left_for_later()
-        if not stopped:
-            # Before the result is known: with the last one the round ends, and its file goes.
-            self._keep(domain)
-        with self._changed:
-            self._results[domain] = result
-            self._changed.notify_all()
+        try:
+            if not stopped:
+                # Before the result is known: with the last one the round ends, and its file goes.
+                self._keep(domain)
+        except Exception:  # noqa: BLE001 - logged; a round without this result would never end
+            _log.exception("round-defect")
+        finally:
+            with self._changed:
+                self._results[domain] = result
+                self._changed.notify_all()
 
     # The thread
 
@@ -175,7 +191,8 @@ class DaemonRound:
             if catalog.find_claimant(self.job.name, due_at) not in (None, self.round_id):
                 return False
             self._keep()
-            catalog.claim_due_time(self.job.name, due_at, self.round_id)
+            if not catalog.claim_due_time(self.job.name, due_at, self.round_id):
+                return catalog.find_claimant(self.job.name, due_at) == self.round_id
         except XenbackupError as error:
             # Whoever cannot write this down backs up all the same: once too often beats never.
             _log.error("due-time-not-noted", due_at=due_at.isoformat(), error=str(error))
@@ -225,8 +242,10 @@ class DaemonRound:
                 if not error.may_pass or attempt >= self.job.retries:
                     raise
                 _log.warning("round-postponed", error=str(error))
-                self.phase = f"tried again, for {error.message}"
-                self._wait_out(self.job.retry_after_seconds * 2**attempt)
+                wait_seconds = self.job.retry_after_seconds * 2**attempt
+                minutes = max(round(wait_seconds / 60), 1)
+                self.phase = f"tried again {minutes} min after it failed: {error.message}"
+                self._wait_out(wait_seconds)
             attempt += 1
 
     def _make_plan(self) -> Plan:
@@ -266,7 +285,7 @@ class DaemonRound:
         waiting += [self._queue_refused(found, now) for found in refused if found.may_pass]
         final = [found for found in refused if not found.may_pass]
         with self._changed:
-            self._expected = len(waiting) + len(final)
+            self._expected = len({found.domain for found in waiting} | {f.name for f in final})
         for found in final:
             result = self.opened.note(self.opened.refuse(found))
             self.audience.tell_end(result)
@@ -330,12 +349,29 @@ class DaemonRound:
                 _log.error("round-not-noted", error=str(error))
 
     def _end(self, result: RoundResult | None, error: XenbackupError | None) -> None:
-        left = self._is_left_for_later()
-        if self._order.due_at is not None and not left:
-            try:
+        left = self._is_left_for_later() and not self._is_done(result)
+        try:
+            if self._order.due_at is not None and not left:
                 self._services.folder.remove(self.round_id)
-            except XenbackupError as failure:
-                _log.error("round-not-removed", error=str(failure))
+        except (XenbackupError, OSError) as failure:
+            _log.error("round-not-removed", error=str(failure))
+        if result is None and error is not None:
+            result = describe_failure(self.job, self.round_id, error)
+        try:
+            self._tell_end(result, error, left=left)
+        except Exception:  # noqa: BLE001 - logged; one that nobody forgets keeps us from stopping
+            _log.exception("round-defect")
+        self._services.on_end(self, None if left else result)
+
+    def _is_done(self, result: RoundResult | None) -> bool:
+        """The daemon was told to stop when everything had been done: nothing is left for later."""
+        if result is None or result.error:
+            return False
+        return all(run.outcome is not Outcome.CANCELLED for run in result.runs)
+
+    def _tell_end(
+        self, result: RoundResult | None, error: XenbackupError | None, *, left: bool
+    ) -> None:
         if result is not None and not result.error:
             _log.info("round-ended", outcome=result.outcome.value, left_for_later=left)
             self.audience.conclude(result)
@@ -344,6 +380,3 @@ class DaemonRound:
             self.audience.fail(error)
         else:
             self.audience.fail(Locked("This due time was taken by another round."))
-        if result is None and error is not None:
-            result = describe_failure(self.job, self.round_id, error)
-        self._services.on_end(self, None if left else result)

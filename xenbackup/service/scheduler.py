@@ -145,6 +145,8 @@ class Scheduler:
         except XenbackupError as error:
             # A host whose clock cannot be read, say: the thread must live to see it mended.
             _log.error("look-failed", error=str(error), hint=error.hint)
+        except Exception:  # noqa: BLE001 - logged; the watchdog was not fed by this look
+            _log.exception("look-defect")
 
     def _begin_due(self) -> None:
         """What APScheduler calls, holding its lock: so nothing here may wait for who wants that."""

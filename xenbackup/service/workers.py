@@ -40,44 +40,63 @@ class Workers:
     explain_stop: Callable[[], str]
 
     def begin(self, queued: QueuedRun) -> None:
-        """A run that `queue` has handed out."""
+        """A run that `queue` has handed out. Where no thread can be had it fails, and may pass."""
         self.board.begin(queued)
-        threading.Thread(
-            target=self._work, args=(queued,), name=f"run {queued.domain}", daemon=True
-        ).start()
+        try:
+            threading.Thread(
+                target=self._work, args=(queued,), name=f"run {queued.domain}", daemon=True
+            ).start()
+        except RuntimeError as error:
+            _log.error("run-not-begun", domain=queued.domain, error=str(error))
+            opened = queued.round.opened
+            failed = _blank(queued, opened, f"No thread can be had for it: {error}.")
+            self._conclude(queued, opened, replace(failed, may_pass=True))
 
     def _work(self, queued: QueuedRun) -> None:
         the_round = queued.round
+        opened = the_round.opened
+        result = _blank(queued, opened, "The run ended in a way that no run should.")
         structlog.contextvars.bind_contextvars(
             round=the_round.round_id, job=the_round.job.name, domain=queued.domain
         )
         self.attention.begin_run(f"{the_round.round_id} {queued.domain}", _bound_of(queued))
-        opened = replace(
-            the_round.opened,
-            watcher=FanOut(
-                LogWatcher(),
-                BoardWatcher(self.board, self.attention, queued),
-                relayed=RelayWatcher(the_round.emit),
-            ),
-            cancelled=lambda: self._explain_cancel(queued),
-        )
-        result = _blank(queued, opened, "The run ended in a way that no run should.")
         try:
+            opened = replace(
+                opened,
+                watcher=FanOut(
+                    LogWatcher(),
+                    BoardWatcher(self.board, self.attention, queued),
+                    relayed=RelayWatcher(the_round.emit),
+                ),
+                cancelled=lambda: self._explain_cancel(queued),
+            )
             result = self._attempt(queued, opened)
         except Exception as error:  # noqa: BLE001 - a defect in one run must not end the others
             _log.exception("run-defect")
             text = f"This is a defect of xenbackup: {type(error).__name__}: {error}"
             result = replace(result, error=text)
         finally:
-            with suppress(Exception):
-                opened.note(result)
-            self.attention.end_run()
+            try:
+                self._conclude(queued, opened, result)
+            finally:
+                self.attention.end_run()
+
+    def _conclude(self, queued: QueuedRun, opened: Round, result: RunResult) -> None:
+        """Whatever of this fails: the round waits for its result, or for another attempt."""
+        with suppress(Exception):
+            opened.note(result)
+        again = False
+        try:
             self.board.end(queued)
             self.queue.finish(queued)
-            if self._may_try_again(queued, result):
+            again = self._may_try_again(queued, result)
+            if again:
                 self._put_back(queued)
-            else:
-                the_round.settle(queued.domain, result)
+        except Exception:  # noqa: BLE001 - logged; without a result the round would never end
+            _log.exception("run-defect")
+            again = False
+        if not again:
+            queued.round.settle(queued.domain, result)
 
     def _explain_cancel(self, queued: QueuedRun) -> str:
         return queued.cancelling or queued.round.cancelling or self.explain_stop()
@@ -123,6 +142,9 @@ class Workers:
         queued.run_id, queued.plan = "", None
         _log.info("run-postponed", until=queued.not_before.isoformat(), attempt=queued.attempts)
         self.queue.put((queued,))
+        if self._explain_cancel(queued):
+            # Cancelled since it was looked at: nobody else would take it out before its time.
+            queued.round.withdraw()
 
 
 def _bound_of(queued: QueuedRun) -> float:

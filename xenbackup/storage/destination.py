@@ -55,6 +55,8 @@ class StagedPoint(Protocol):
 
     def discard(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Destination(Protocol):
     """Where recovery points live. `holds_memory` says whether a memory image fits in at all."""

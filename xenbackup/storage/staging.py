@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -242,7 +243,7 @@ class TranslatedTarget:
             self._device.write_at(offset, content)
         except CopyFailed as error:
             raise DestinationFailed(
-                error.message,
+                f"The destination is full. {error.message}" if _is_full(error) else error.message,
                 hint=error.hint or "free space there, or `xenbackup prune` what is no longer kept",
             ) from error
 
@@ -254,6 +255,12 @@ class TranslatedTarget:
 
     def close(self) -> None:
         self._device.close()
+
+
+def _is_full(error: CopyFailed) -> bool:
+    """The system had no room for what was written, or the user's share of it is used up."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_vdev(vdev: str) -> str:

@@ -36,6 +36,12 @@ _POLL_SECONDS = 0.2
 _DRAIN_SECONDS = 1.0
 _READ_BYTES = 1 << 16
 _PRIVATE_UMASK = 0o077
+_EXHAUSTED: Final[tuple[type[Exception], ...]] = (
+    OSError,
+    UnicodeError,
+    RuntimeError,
+    MemoryError,
+)
 
 # sh runs Python between fork and exec: two starts at once could fork each other's half-open pipes.
 _START_LOCK = threading.Lock()
@@ -80,7 +86,8 @@ class SystemCommands:
         argv = self._complete_argv(command)
         began = time.monotonic()
         with contextlib.ExitStack() as resources:
-            streams = _Streams(command, resources)
+            with _failing_to_start(argv[0]):
+                streams = _Streams(command, resources)
             child = self._start(argv, command, streams, resources)
             timed_out = self._await_end(child, command, streams, began)
             exit_code = child.process.wait() if child.has_ended() else -signal.SIGKILL
@@ -142,28 +149,26 @@ class SystemCommands:
         import sh  # noqa: PLC0415 - 15 MB that verbs without a command need not pay
 
         logging.getLogger("sh").setLevel(logging.WARNING)
-        with _START_LOCK, streams.child_ends() as (stdin, stdout, stderr):
-            try:
-                running = sh.Command(argv[0])(
-                    *argv[1:],
-                    _in=stdin,
-                    _out=stdout,
-                    _err=stderr,
-                    _tty_in=False,
-                    _tty_out=False,
-                    _new_session=True,
-                    _bg=True,
-                    _bg_exc=False,
-                    _no_pipe=True,
-                    _close_fds=True,
-                    _env=self._environment(command),
-                    _preexec_fn=_prepare_child,
-                )
-            except (sh.CommandNotFound, sh.ForkException, OSError, UnicodeError) as error:
-                reason = str(error).strip().splitlines()
-                raise CommandFailed(
-                    f"Cannot start {argv[0]}: {reason[-1] if reason else 'no reason given'}."
-                ) from error
+        with (
+            _START_LOCK,
+            _failing_to_start(argv[0], sh.CommandNotFound, sh.ForkException),
+            streams.child_ends() as (stdin, stdout, stderr),
+        ):
+            running = sh.Command(argv[0])(
+                *argv[1:],
+                _in=stdin,
+                _out=stdout,
+                _err=stderr,
+                _tty_in=False,
+                _tty_out=False,
+                _new_session=True,
+                _bg=True,
+                _bg_exc=False,
+                _no_pipe=True,
+                _close_fds=True,
+                _env=self._environment(command),
+                _preexec_fn=_prepare_child,
+            )
         descriptor = _open_exit_descriptor(running.pid)
         if descriptor is not None:
             resources.callback(os.close, descriptor)
@@ -303,6 +308,21 @@ class _Streams:
             self._on_line(line)
         except Exception as error:  # noqa: BLE001 - kept, and raised when the command has ended
             self._callback_error = error
+
+
+@contextlib.contextmanager
+def _failing_to_start(program: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Whatever is exhausted (descriptors, processes, threads, memory), the tool was not started.
+
+    Raises: CommandFailed.
+    """
+    try:
+        yield
+    except (*kinds, *_EXHAUSTED) as error:
+        reason = str(error).strip().splitlines()
+        raise CommandFailed(
+            f"Cannot start {program}: {reason[-1] if reason else type(error).__name__}."
+        ) from error
 
 
 def _open_input(content: bytes) -> BinaryIO:

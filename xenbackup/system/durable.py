@@ -81,6 +81,16 @@ def append_durably(descriptor: int, content: bytes) -> None:
         os.fsync(descriptor)
 
 
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Raises: StateFailed."""
+    with translate_errors(StateFailed, f"sync the folder {path}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def reserve_room(descriptor: int, offset: int, size_bytes: int) -> None:
     """Set room on the disk aside for what a file will grow by; its size stays what it is.
 
@@ -101,16 +111,6 @@ def give_room_back(descriptor: int) -> None:
     """Let go of what is set aside behind the file's end; best effort."""
     with suppress(OSError):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. Raises: StateFailed."""
-    with translate_errors(StateFailed, f"sync the folder {path}"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def replace_file(path: Path, content: bytes, mode: int = PRIVATE_FILE) -> None:

@@ -21,7 +21,10 @@ GLOBAL_OPTIONS = {name for option in make_global_options() for name in option.op
 
 
 def list_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from list_commands(command, f"{path}{name} ")
         else:

@@ -10,17 +10,27 @@ from zoneinfo import ZoneInfo
 from tests.unit.status_reports import (
     LIVE,
     NOW,
+    PLACE,
     make_bad_morning,
     make_documented_morning,
     make_domain,
     make_report,
+    make_round,
     make_run,
 )
 from xenbackup.cli.page import Page
 from xenbackup.cli.status_page import report_status
 from xenbackup.cli.text import Painter, measure_width
+from xenbackup.model.live import Origin, WaitingRun
 from xenbackup.model.run import Outcome
-from xenbackup.model.status import DomainVerdict, Level, OpenRun, RunState, StatusReport
+from xenbackup.model.status import (
+    DomainVerdict,
+    Level,
+    OpenRun,
+    PlaceState,
+    RunState,
+    StatusReport,
+)
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/operating.md").read_text(encoding="utf-8")
 GOOD_MORNING = """\
@@ -35,9 +45,9 @@ mail   nightly  11-22 02:33  4 h  11-22 02:30      11  good
 web    nightly  11-22 02:33  4 h  11-22 02:30      11  good
 
 The last 24 hours
-BEGAN        JOB      RUNS   WRITTEN         TOOK   AWAY  OUTCOME
------------  -------  ----  --------  -----------  -----  -------
-11-22 02:30  nightly  3 ok  27.0 GiB  12 min 00 s  2.5 s  ok
+BEGAN        JOB      GUESTS   WRITTEN         TOOK   AWAY  OUTCOME
+-----------  -------  ------  --------  -----------  -----  -------
+11-22 02:30  nightly  3 ok    27.0 GiB  12 min 00 s  2.5 s  ok
 
 Next
 DUE          IN    BEGINS       JOB
@@ -52,21 +62,21 @@ local  images  1.2 TiB  3.9 TiB      33  4.5 GiB/d    266 d  present
 Daemon 0.1.0, process 812, up since 2026-11-20 16:02."""
 BAD_MORNING_HEAD = """\
 xen1  2026-11-22 07:30  critical
+Critical: offsite: /mnt/nas has not answered within 2 seconds. Is its server
+          gone?
 Critical: mail: Its last good point is 29 h old; job nightly promised one 5 h
           ago. The last run failed: Destination local is full: 3.1 GiB more were
           needed. (make room, or keep fewer points)
-Critical: offsite: /mnt/nas has not answered within 2 seconds. Is its server
-          gone?
+Warning: local: It will be full in 4 days, as it looks. (make room, keep fewer
+         points (`[retention]`), or use a larger disk)
+Warning: configuration: Not taken over, the old definitions stay:
+         jobs/weekly.toml, line 3: `schedul` is no key. (once mended it is taken
+         over within a minute)
+Warning: web: Run 20261121T023000Z-dddddd of web owes: snapshot xenvols/xb-web
+         is held open (end what holds it open, then `xenbackup recover`)
 Warning: shop: It never had a good point by job nightly. (`xenbackup run
          nightly`)
 Warning: test: No job covers it. (add it to `domains` of a job)
-Warning: web: Run 20261121T023000Z-dddddd of web owes: snapshot xenvols/xb-web
-         is held open (end what holds it open, then `xenbackup recover`)
-Warning: local: It will be full in 4 days, as it looks. (make room, keep fewer
-         points (`[retention]`), or use a larger disk)
-Warning: configuration: The daemon keeps to the old definitions:
-         jobs/weekly.toml, line 3: `schedul` is no key. (mend the file, then
-         `systemctl reload xenbackup`)
 Warning: weekly: Job weekly cannot be taken: jobs/weekly.toml, line 3: `schedul`
          is no key. (`xenbackup config validate` names all problems)
 
@@ -87,15 +97,15 @@ db     2 min   45%  40.0 GiB  150 MiB/s  2 min 30 s     -  copy, xvda
 shop    60 s     -         -          -           -  12 s  save, saving memory
 
 Waiting
-GUEST  JOB        SINCE        WAITS FOR
+GUEST  JOB        SINCE        WHY
 -----  ---------  -----------  -------------------------------------------
 web    on-demand  11-22 07:28  another run reads from volume group xenvols
 
 The last 24 hours
-BEGAN        JOB      RUNS             WRITTEN         TOOK   AWAY  OUTCOME
+BEGAN        JOB      GUESTS           WRITTEN         TOOK   AWAY  OUTCOME
 -----------  -------  --------------  --------  -----------  -----  -------
 11-22 02:30  nightly  2 ok, 1 failed  18.0 GiB  12 min 00 s  2.5 s  partial
-- mail: Destination local is full: 3.1 GiB more were needed.
+- nightly, mail: Destination local is full: 3.1 GiB more were needed.
 """
 
 
@@ -185,16 +195,71 @@ def test_guests_that_are_not_due_are_not_praised() -> None:
 
 def test_very_many_findings_do_not_push_the_page_away() -> None:
     domains = tuple(
-        make_domain(f"guest{number}", verdict=DomainVerdict.FAILING, level=Level.WARNING)
+        make_domain(
+            f"guest{number}",
+            verdict=DomainVerdict.FAILING,
+            level=Level.WARNING,
+            last_run=make_run("x", outcome=Outcome.FAILED, error=f"error {number}"),
+        )
         for number in range(40)
     )
     page = show(make_report(domains=domains))
     assert "28 more findings: `xenbackup status --json` lists all." in page
 
 
+def test_what_is_said_of_several_guests_is_said_once() -> None:
+    domains = tuple(
+        make_domain(name, verdict=DomainVerdict.NEVER, level=Level.WARNING, point_at=None)
+        for name in ("db", "web")
+    )
+    page = show(make_report(domains=domains))
+    assert "Warning: db, web: It never had a good point by job nightly." in page
+
+
+def test_a_missing_destination_is_told_before_the_guests_that_miss_it() -> None:
+    place = replace(PLACE, state=PlaceState.UNMARKED, problem="There is no marker.")
+    run = make_run("web", outcome=Outcome.FAILED, error="Destination local: no marker.")
+    domain = make_domain("web", verdict=DomainVerdict.LATE, level=Level.CRITICAL, last_run=run)
+    lines = show(make_report(domains=(domain,), destinations=(place,))).splitlines()
+    assert lines[1].startswith("Critical: local: There is no marker. (mount its disk;")
+    assert "failed for want of destination local." in " ".join(" ".join(lines[3:6]).split())
+
+
+def test_guests_that_failed_alike_share_a_line_and_tries_are_counted() -> None:
+    runs = (
+        make_run("db", run="a", outcome=Outcome.FAILED, error="no marker"),
+        make_run("db", run="b", outcome=Outcome.FAILED, error="no marker"),
+        make_run("web", run="c", outcome=Outcome.FAILED, error="no marker"),
+    )
+    page = show(make_report(rounds=(make_round(*runs, outcome=Outcome.FAILED),)))
+    assert "2 failed" in page
+    assert "- nightly, db (2 times), web: no marker" in page
+
+
+def test_a_round_without_any_run_has_its_line_and_its_reason() -> None:
+    told = replace(make_round(outcome=Outcome.FAILED), error="The hook said no.")
+    page = show(make_report(rounds=(told,)))
+    assert "nightly  none        0 B  12 min 00 s     -  failed" in page
+    assert "- nightly: The hook said no." in page
+
+
+def test_a_round_that_goes_on_is_under_way() -> None:
+    told = replace(make_round(make_run("db")), under_way=True)
+    assert "2.5 s  under way" in show(make_report(rounds=(told,)))
+
+
+def test_a_round_that_is_being_planned_waits_as_a_whole() -> None:
+    waits = WaitingRun(
+        round="r", job="nightly", domain="", origin=Origin.SCHEDULE, since=NOW, reason="its plan"
+    )
+    assert "(all)  nightly  11-22 07:30  its plan" in show(
+        make_report(live=replace(LIVE, waiting=(waits,)))
+    )
+
+
 def test_only_the_last_failures_are_told_one_by_one() -> None:
     runs = tuple(
-        make_run(f"guest{number:02}", outcome=Outcome.FAILED, error="disk full")
+        make_run(f"guest{number:02}", outcome=Outcome.FAILED, error=f"disk full ({number})")
         for number in range(15)
     )
     report = make_report()

@@ -100,7 +100,13 @@ def test_a_guest_that_no_job_covers_is_unprotected(shell: Shell) -> None:
 def test_the_page_tells_what_was_gathered(shell: Shell) -> None:
     called = shell("status")
     assert 0 == called.exit_code
-    for part in ("Guests\n", "The last 24 hours\n", "Next\n", "Destinations\n", "2 ok"):
+    for part in (
+        "Guests\n",
+        "The last 24 hours\n",
+        "Next, if the daemon",
+        "Destinations\n",
+        "2 ok",
+    ):
         assert part in called.out
     assert "" == called.err
 
@@ -226,6 +232,19 @@ def test_a_daemon_that_runs_is_asked(bare: Shell) -> None:
     assert json.loads(json.dumps(shape_status(make_bad_morning()))) == called.json
 
 
+def test_a_configuration_that_is_named_counts_also_where_a_daemon_runs(
+    shell: Shell, tmp_path: Path
+) -> None:
+    with serve(shell.directory, make_report()):
+        missing = shell("--config", str(tmp_path / "absent.toml"), "status", "--json")
+        named = shell("--config", str(shell.directory / "etc/xenbackup/config.toml"), "status")
+    assert (2, 0) == (missing.exit_code, named.exit_code)
+    assert "absent.toml does not exist" in missing.out
+    # Its guests are those of this host, and the daemon's process is that of the one that was asked.
+    assert "router" in named.out
+    assert "process 812" in named.out
+
+
 def test_a_socket_that_nobody_serves_is_no_daemon(shell: Shell) -> None:
     path = shell.directory / "run/xenbackup/control.sock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +306,10 @@ KEYS = {
         "since version"
     ),
     "findings": "code hint level message subject",
-    "live": "active configuration_problems due pid recovery since stopping version waiting",
+    "live": (
+        "active configuration_problems due pid recovery since stopping telling_problems version "
+        "waiting"
+    ),
     "live.active": (
         "away_since began_at bytes_done bytes_per_second bytes_total cancelling domain "
         "job origin round run step what"
@@ -297,7 +319,7 @@ KEYS = {
         "consistency destination domain job last_run level point point_at points "
         "promised_since running verdict"
     ),
-    "rounds": "began_at ended_at job outcome round runs",
+    "rounds": "began_at ended_at error hint job outcome round runs under_way",
     "rounds.runs": (
         "away_seconds bytes_read bytes_written domain duration_seconds ended_at error "
         "hint job outcome point round run"
@@ -342,7 +364,7 @@ def test_times_are_in_utc_to_the_second() -> None:
     [
         (Level.OK, 0, "XENBACKUP OK - 3 guests, all as promised. | "),
         (Level.WARNING, 1, "XENBACKUP WARNING - daemon: The daemon does not run"),
-        (Level.CRITICAL, 2, "XENBACKUP CRITICAL - 2 problems: mail: Its last good point"),
+        (Level.CRITICAL, 2, "XENBACKUP CRITICAL - 2 problems: offsite: /mnt/nas has not"),
     ],
 )
 def test_nagios_gets_its_codes(bare: Shell, level: Level, exit_code: int, begin: str) -> None:

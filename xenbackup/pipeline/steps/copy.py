@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 from xenbackup.dom0.guest_configuration import find_configurations
@@ -54,6 +55,14 @@ def _copy(context: RunContext) -> None:
     context.journal.write(e.Staging(destination=context.destination.name, point=start.run))
     identity = start.plan.domain.configured_uuid or start.plan.domain.name
     staged = context.destination.stage_point(start.plan.domain.name, identity, start.run)
+    # Folders that a failed copy held open would keep its disk from being unmounted.
+    with closing(staged):
+        _fill(context, staged, identity)
+    context.journal.write(e.Published(point=start.run))
+
+
+def _fill(context: RunContext, staged: StagedPoint, identity: str) -> None:
+    start = context.record.start
     watch = SnapshotWatch(context)
     # A guest that stands still for the copy waits for nobody's good manners.
     polite = context.politeness if context.away_since_seconds is None else None
@@ -69,7 +78,6 @@ def _copy(context: RunContext) -> None:
     if any(_find_made(context, disk) is None for disk in start.plan.disks):
         check_guest_stands_still(context, when="after its disks were read")
     staged.publish(compose_manifest(context, disks, memory, identity))
-    context.journal.write(e.Published(point=start.run))
 
 
 def _copy_disk(

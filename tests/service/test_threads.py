@@ -1,0 +1,368 @@
+"""Threads of the daemon that cannot be had, or die: what they held is let go of all the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from tests.house import WEB_UUID, build_host, build_house, copy_host, make_job
+from tests.service.living import wait_for
+from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.errors import ConfigurationError, StateFailed
+from xenbackup.model.job import Job, Limits
+from xenbackup.model.live import Origin
+from xenbackup.model.run import Outcome, RoundResult, RunResult
+from xenbackup.operations.house import House
+from xenbackup.records.accepted_rounds import RoundFolder
+from xenbackup.records.journal import list_journals
+from xenbackup.service import daemon as daemons
+from xenbackup.service.announcements import Announcements
+from xenbackup.service.attention import Attention
+from xenbackup.service.board import Board
+from xenbackup.service.control.server import ControlServer
+from xenbackup.service.daemon import Daemon
+from xenbackup.service.definitions import Definitions
+from xenbackup.service.ledger import RoundLedger
+from xenbackup.service.queue import RunQueue
+from xenbackup.service.rounds import DaemonRound, RoundOrder
+from xenbackup.service.scheduler import Scheduler
+from xenbackup.service.workers import Workers
+from xenbackup.system.systemd_notify import Notifier
+
+RUN = "20261123T023000Z-abcdef"
+DUE_AT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
+
+
+def refuse_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+# Rounds and their runs
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pristine") / "host"
+    build_host(folder).close()
+    return folder
+
+
+@dataclass
+class Floor:
+    """A ledger, its queue and workers on a host, without the daemon around them."""
+
+    house: House
+    ledger: RoundLedger
+    queue: RunQueue
+    workers: Workers
+    attention: Attention
+    ended: list[tuple[DaemonRound, RoundResult | None]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    stop: str = ""
+
+    def begin_ready(self) -> None:
+        for queued in self.queue.take_ready(Limits(), self.house.host.now()):
+            self.workers.begin(queued)
+
+    def run_until_ended(self) -> RoundResult | None:
+        def look() -> bool:
+            self.begin_ready()
+            return self.ledger.wait_until_ended(0.01)
+
+        wait_for(look, "the end of the round")
+        return self.ended[-1][1]
+
+    @property
+    def folder(self) -> RoundFolder:
+        return RoundFolder(self.house.state_folder / "rounds")
+
+
+@pytest.fixture
+def floor(pristine: Path, tmp_path: Path) -> Floor:
+    copy_host(pristine, tmp_path / "host")
+    house = build_house(SimulatedHost(tmp_path / "host"))
+    definitions = cast(Definitions, SimpleNamespace(house=house, limit=None))
+    attention = Attention(Notifier({}))
+    board = Board(house.host.now)
+    queue = RunQueue(lambda: None)
+    found: list[Floor] = []
+    remarks: list[str] = []
+    ledger = RoundLedger(
+        definitions=definitions,
+        queue=queue,
+        board=board,
+        look_seconds=1.0,
+        explain_stop=lambda: found[0].stop,
+        on_begin=lambda _: None,
+        on_end=lambda ended, result: found[0].ended.append((ended, result)),
+        remark=remarks.append,
+    )
+    workers = Workers(
+        queue=queue, board=board, attention=attention, explain_stop=lambda: found[0].stop
+    )
+    found.append(
+        Floor(
+            house=house,
+            ledger=ledger,
+            queue=queue,
+            workers=workers,
+            attention=attention,
+            remarks=remarks,
+        )
+    )
+    return found[0]
+
+
+def order(job: Job | None = None, due_at: datetime | None = None) -> RoundOrder:
+    origin = Origin.DEMAND if due_at is None else Origin.SCHEDULE
+    return RoundOrder(job=job or make_job("checkpoint"), origin=origin, due_at=due_at)
+
+
+def test_run_that_gets_no_thread_fails_and_its_round_ends(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floor.ledger.accept(order(replace(make_job("checkpoint"), retries=0))).start()
+    wait_for(floor.queue.list_waiting)
+    monkeypatch.setattr(threading.Thread, "start", refuse_thread)
+    floor.begin_ready()
+    monkeypatch.undo()
+    result = floor.run_until_ended()
+    assert result is not None
+    assert "No thread can be had" in result.runs[0].error
+    assert () == floor.queue.list_running()
+
+
+def test_round_that_gets_no_thread_is_forgotten_and_may_come_again(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", refuse_thread)
+    with pytest.raises(StateFailed, match="can't start new thread"):
+        floor.ledger.take_due(make_job("checkpoint"), DUE_AT)
+    assert () == floor.ledger.list_rounds()
+
+
+def test_worker_that_falls_over_at_its_end_still_tells_its_round(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(floor.workers.board, "end", fall)
+    monkeypatch.setattr(RoundFolder, "keep", fall)
+    floor.ledger.accept(order()).start()
+    assert floor.run_until_ended() is not None
+    wait_for(lambda: not floor.attention._lives, "nobody to be waited for")
+
+
+def test_round_whose_listeners_fall_over_is_forgotten(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    made = floor.ledger.accept(order())
+    monkeypatch.setattr(made.audience, "conclude", fall)
+    made.start()
+    result = floor.run_until_ended()
+    assert result is not None and Outcome.OK is result.outcome
+
+
+def test_two_rounds_that_looked_at_once_do_not_both_take_the_due_time(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that was set back hands a due time on again before its round has written it down."""
+    catalog = type(floor.house.catalog)
+    find = catalog.find_claimant
+    other = "20261123T023000Z-zzzzzz"
+
+    def be_late(self: object, job: str, due_at: datetime) -> str | None:
+        found = find(floor.house.catalog, job, due_at)
+        floor.house.catalog.claim_due_time(job, due_at, other)
+        return found
+
+    monkeypatch.setattr(catalog, "find_claimant", be_late)
+    floor.ledger.accept(order(due_at=DUE_AT)).start()
+    assert floor.run_until_ended() is None
+    assert ((), ()) == floor.folder.list_rounds()
+    assert () == floor.house.catalog.list_runs(10)
+
+
+def test_round_that_had_ended_when_the_stop_came_is_told_and_not_done_again(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = DaemonRound._finish
+
+    def be_stopped(self: DaemonRound, result: RoundResult) -> None:
+        finish(self, result)
+        floor.stop = "the daemon is being stopped"
+
+    monkeypatch.setattr(DaemonRound, "_finish", be_stopped)
+    floor.ledger.accept(order(due_at=DUE_AT)).start()
+    result = floor.run_until_ended()
+    assert result is not None and Outcome.OK is result.outcome
+    assert ((), ()) == floor.folder.list_rounds()
+
+
+def test_round_that_is_cancelled_as_its_run_is_put_back_does_not_wait_for_the_next_attempt(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(make_job("checkpoint"), retries=3, retry_after_seconds=3600.0)
+    made = floor.ledger.accept(order(job))
+    put = floor.queue.put
+
+    def cancel_first(runs: tuple[object, ...]) -> None:
+        if any(run.attempts for run in runs):  # type: ignore[attr-defined]
+            made.cancel("cancelled by user 0")
+        put(runs)  # type: ignore[arg-type]
+
+    def fail(*_: object) -> RunResult:
+        return RunResult(
+            run=RUN, domain="web", uuid="", outcome=Outcome.FAILED, error="x", may_pass=True
+        )
+
+    monkeypatch.setattr(floor.queue, "put", cancel_first)
+    monkeypatch.setattr(Workers, "_attempt", fail)
+    made.start()
+    result = floor.run_until_ended()
+    assert result is not None and Outcome.CANCELLED is result.outcome
+
+
+def test_accepted_round_is_written_down_until_it_has_ended(floor: Floor) -> None:
+    made = floor.ledger.accept(order(due_at=DUE_AT))
+    made.start()
+    wait_for(floor.queue.list_waiting)
+    (kept,), wrong = floor.folder.list_rounds()
+    assert (made.round_id, frozenset(), ()) == (kept.round, kept.settled, wrong)
+    assert made.round_id == floor.house.catalog.find_claimant("test", DUE_AT)
+    assert floor.run_until_ended() is not None
+    assert ((), ()) == floor.folder.list_rounds()
+
+
+def test_round_that_is_stopped_before_its_runs_is_left_for_the_next_daemon(floor: Floor) -> None:
+    made = floor.ledger.accept(order(due_at=DUE_AT))
+    made.start()
+    wait_for(floor.queue.list_waiting)
+    floor.stop = "the daemon is being stopped"
+    floor.ledger.stop()
+    assert floor.ledger.wait_until_ended(60.0)
+    assert [(made, None)] == floor.ended
+    (kept,), _ = floor.folder.list_rounds()
+    assert (made.round_id, frozenset()) == (kept.round, kept.settled)
+
+
+def test_second_thread_of_the_same_process_does_not_get_a_guest_that_is_in_work(
+    floor: Floor,
+) -> None:
+    """A lock of a file belongs to who opened it: threads exclude each other as processes do."""
+    job = replace(make_job("checkpoint"), retries=0)
+    with floor.house.lock_domain(WEB_UUID, "back up web in another thread"):
+        floor.ledger.accept(order(job)).start()
+        result = floor.run_until_ended()
+    assert result is not None
+    assert "holds the lock" in result.runs[0].error
+    assert () == list_journals(floor.house.journals_folder), "nothing was begun"
+
+
+# The daemon's end
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def make_stopping(ledger: object, queue: object) -> Daemon:
+    made = Daemon.__new__(Daemon)
+    made._ledger = cast(RoundLedger, ledger)
+    made._queue = cast(RunQueue, queue)
+    return made
+
+
+def test_runs_are_waited_for_however_long_and_what_surrounds_them_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A retention at a dead server never returns: the host could not be shut down any more."""
+    clock = Clock()
+    running = ["web"]
+
+    def wait(seconds: float) -> bool:
+        clock.now += seconds
+        if clock.now > 10_000:
+            running.clear()
+        return False
+
+    ledger = SimpleNamespace(stop=lambda: None, wait_until_ended=wait, list_rounds=tuple)
+    queue = SimpleNamespace(list_running=lambda: tuple(running), list_waiting=tuple)
+    monkeypatch.setattr(daemons, "time", clock)
+    make_stopping(ledger, queue)._await_rounds()
+    late = clock.now - 10_000
+    assert daemons.AFTERWARDS_SECONDS <= late <= daemons.AFTERWARDS_SECONDS + 20
+
+
+def test_stop_that_stumbles_waits_for_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def fall() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return len(waited) == 3
+
+    ledger = SimpleNamespace(stop=fall, wait_until_ended=wait, list_rounds=tuple)
+    queue = SimpleNamespace(list_running=lambda: ("web",), list_waiting=tuple)
+    made = make_stopping(ledger, queue)
+    quiet = SimpleNamespace(
+        tell_stopping=fall, tell_status=lambda _: None, stop=fall, close=fall, list_stalled=tuple
+    )
+    made._stopping = ""
+    made._notifier = Notifier({})
+    made._attention = cast(Attention, quiet)
+    made._scheduler = cast(Scheduler, quiet)
+    made._announcements = cast(Announcements, quiet)
+    made._server = cast(ControlServer, quiet)
+    monkeypatch.setattr(threading.Thread, "start", refuse_thread)
+    made._end()
+    assert 3 == len(waited)
+
+
+# Definitions
+
+
+def test_reload_that_the_scheduler_refuses_leaves_the_old_definitions(
+    pristine: Path, tmp_path: Path
+) -> None:
+    copy_host(pristine, tmp_path / "host")
+    folder = tmp_path / "host/etc/xenbackup"
+    (folder / "jobs").mkdir(parents=True)
+    configuration = folder / "config.toml"
+    text = '[destination.local]\nkind = "images"\npath = "/srv/backup"\n'
+    configuration.write_text(text)
+    configuration.chmod(0o600)
+    definitions = Definitions(SimulatedHost(tmp_path / "host"), None)
+    before, limit = definitions.house, definitions.limit
+    configuration.write_text('bandwidth_limit = "1 MiB/s"\n' + text)
+
+    def refuse(house: House) -> None:
+        raise StateFailed("The memory cannot be read.")
+
+    with pytest.raises(StateFailed):
+        definitions.reload(refuse)
+    assert before is definitions.house
+    assert limit is definitions.limit
+    assert ("The memory cannot be read.",) == definitions.problems
+    configuration.write_text("nonsense")
+    with pytest.raises(ConfigurationError):
+        definitions.reload(lambda _: None)
+    assert before is definitions.house
