@@ -199,7 +199,7 @@ def test_failure_that_may_pass_is_tried_again_when_its_time_has_come(host: Daemo
     (waiting,) = wait_for(
         lambda: [found for found in daemon.read_status().waiting if found.not_before is not None]
     )
-    assert waiting.reason.startswith("tried again at ")
+    assert waiting.reason.startswith("its last try failed; the next is at ")
     host.directory.joinpath("srv/other").mkdir()
     assert 0 == host.call("destination", "init", "missing").returncode
     host.advance(601)
