@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,6 +15,7 @@ import pytest
 
 from tests.house import WEB_UUID, build_host, build_house, copy_host, make_job
 from tests.service.living import wait_for
+from xenbackup.dom0.host import Host
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import ConfigurationError, StateFailed
 from xenbackup.model.job import Job, Limits
@@ -32,6 +33,7 @@ from xenbackup.service.daemon import Daemon
 from xenbackup.service.definitions import Definitions
 from xenbackup.service.ledger import RoundLedger
 from xenbackup.service.queue import RunQueue
+from xenbackup.service.recovery import Recovery
 from xenbackup.service.rounds import DaemonRound, RoundOrder
 from xenbackup.service.scheduler import Scheduler
 from xenbackup.service.workers import Workers
@@ -308,6 +310,23 @@ def test_runs_are_waited_for_however_long_and_what_surrounds_them_is_not(
     make_stopping(ledger, queue)._await_rounds()
     late = clock.now - 10_000
     assert daemons.AFTERWARDS_SECONDS <= late <= daemons.AFTERWARDS_SECONDS + 20
+
+
+def test_time_that_comes_while_the_queue_is_judged_is_not_slept_through() -> None:
+    """A run is tried again at that time: looked at a moment too early, and then never."""
+    judged_at = DUE_AT - timedelta(microseconds=1)
+    host = SimpleNamespace(now=lambda: DUE_AT)
+    waiting = (SimpleNamespace(not_before=DUE_AT),)
+    queue = SimpleNamespace(
+        list_waiting=lambda: waiting,
+        find_next_time=lambda now: DUE_AT if now < DUE_AT else None,
+    )
+    made = make_stopping(None, queue)
+    made._host = cast(Host, host)
+    made._look_seconds = 60.0
+    made._attention = cast(Attention, SimpleNamespace(feed_seconds=None))
+    made._recovery = cast(Recovery, SimpleNamespace(due_in_seconds=None))
+    assert 0.0 == made._find_timeout(judged_at)
 
 
 def test_stop_that_stumbles_waits_for_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

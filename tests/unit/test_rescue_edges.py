@@ -316,3 +316,10 @@ def test_reason_names_each_device_and_each_process() -> None:
     frozen = decide_rescue(record, make_world(suspended_devices=("vg-a", "vg-b")))
     assert "vg-a, vg-b suspended" in frozen.reason
     assert "pid 9, 11" in decide_rescue(record, make_world(survivors=SURVIVORS)).reason
+
+
+def test_save_of_ours_that_lives_on_has_yet_to_take_the_guest_away() -> None:
+    """Called stale now, its image would not be restored once that save has destroyed the guest."""
+    record = b.make_record("snapshot", save_begun=True)
+    assert runs_with_stale_image(record, make_world())
+    assert not runs_with_stale_image(record, make_world(survivors=SURVIVORS))

@@ -200,10 +200,13 @@ def _decide_boot(world: World, reason: str) -> Decision:
 def runs_with_stale_image(record: RunRecord, world: World) -> bool:
     """Is our domain seen running, whoever let it, while its image still counts as one to restore?
 
-    This must be in the journal before anything else: after a power cut nothing would tell.
+    This must be in the journal before anything else: after a power cut nothing would tell. But a
+    save of ours that lives on has yet to take the guest away: its image is the one to restore.
     """
     domain = world.domain
     if domain is None or record.resuming or not record.save_begun or record.guest_settled:
+        return False
+    if world.survivors:
         return False
     if record.start.boot_id == world.boot_id:
         ours = domain.domid in (record.start.plan.domain.domid, record.restored_domid)

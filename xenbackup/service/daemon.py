@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -207,34 +208,40 @@ class Daemon:
 
     def _serve(self) -> None:
         while not self._stopping:
-            self._begin_ready()
+            judged_at = self._begin_ready()
             if self._wants_reload:
                 self._wants_reload = False
                 self._reload_quietly()
             self._recovery.look()
             self._busy_since = None
-            self._wake.wait(self._find_timeout())
+            self._wake.wait(self._find_timeout(judged_at))
             self._busy_since = time.monotonic()
             if self._attention.feed_seconds is not None:
                 self._attention.feed()
 
-    def _begin_ready(self) -> None:
+    def _begin_ready(self) -> datetime:
+        """Begin the runs whose turn it is; returns the time that it was judged by."""
         house = self._definitions.house
+        now = house.host.now()
         if self._queue.list_waiting():
-            now = house.host.now().astimezone(read_host_zone(house.host))
+            now = now.astimezone(read_host_zone(house.host))
             for queued in self._queue.take_ready(house.configuration.limits, now):
                 self._workers.begin(queued)
             for queued in self._queue.list_waiting():
                 queued.round.audience.tell_waiting(queued.domain, queued.reason)
+        return now
 
-    def _find_timeout(self) -> float | None:
-        """Until the main thread has something to do by itself; None: until it is called."""
+    def _find_timeout(self, judged_at: datetime) -> float | None:
+        """Until the main thread has something to do by itself; None: until it is called.
+
+        Times are compared with the one that was judged by: what has come since would be waited for
+        by nobody.
+        """
         times = [self._attention.feed_seconds, self._recovery.due_in_seconds]
         if self._queue.list_waiting():
-            now = self._host.now()
-            moment = self._queue.find_next_time(now)
+            moment = self._queue.find_next_time(judged_at)
             if moment is not None:
-                left = (moment - now).total_seconds()
+                left = (moment - self._host.now()).total_seconds()
                 times.append(min(max(left, 0.0), self._look_seconds))
         return min((found for found in times if found is not None), default=None)
 
@@ -308,7 +315,7 @@ class Daemon:
         if self._definitions.have_changed():
             self._wants_reload = True
             self._wake.call()
-        elif self._queue.find_next_time(self._host.now()) is not None:
+        elif any(waiting.not_before for waiting in self._queue.list_waiting()):
             self._wake.call()
 
     def _reload(self) -> None:
