@@ -204,9 +204,9 @@ def runs_with_stale_image(record: RunRecord, world: World) -> bool:
     save of ours that lives on has yet to take the guest away: its image is the one to restore.
     """
     domain = world.domain
-    if domain is None or record.resuming or not record.save_begun or record.guest_settled:
+    if domain is None or world.survivors:
         return False
-    if world.survivors:
+    if record.resuming or not record.save_begun or record.guest_settled:
         return False
     if record.start.boot_id == world.boot_id:
         ours = domain.domid in (record.start.plan.domain.domid, record.restored_domid)
