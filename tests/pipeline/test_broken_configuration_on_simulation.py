@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.house import Watcher, build_host, build_house, find_wrongs, recover
+from tests.house import Watcher, find_wrongs, recover
 from tests.pipeline.strikes import run_killed_at
 from xenbackup.bootstrap import build_destination, open_house_to_recover
 from xenbackup.dom0.simulated import SimulatedHost
@@ -18,16 +17,6 @@ from xenbackup.operations.runs import find_unfinished
 from xenbackup.storage.unknown import UnknownDestination
 
 MOMENTS = ("xl-save:end", "lvcreate:end", "xl-restore:begin", "lvremove:begin")
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost) -> House:
-    return build_house(host)
 
 
 def write_configuration(host: SimulatedHost, text: str) -> None:

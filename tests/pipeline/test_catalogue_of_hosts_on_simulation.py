@@ -6,11 +6,10 @@ Numbers are the rows of docs/reliability.md, as in `test_catalogue_on_simulation
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.house import WEB_UUID, back_up, build_host, build_house, find_wrongs, make_job, recover
+from tests.house import WEB_UUID, back_up, build_house, find_wrongs, make_job, recover
 from tests.pipeline.strikes import (
     At,
     at_moment,
@@ -36,19 +35,7 @@ from xenbackup.operations.backup import run_round
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
-from xenbackup.pipeline import guest, undo
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Patient: whatever waits for minutes of the host's time looks only now and then."""
-    monkeypatch.setattr(guest, "POLL_SECONDS", 5.0)
-    return build_house(host)
+from xenbackup.pipeline import undo
 
 
 def find_web(house: House) -> Domain | None:

@@ -17,7 +17,6 @@ import pytest
 from tests.house import (
     DESTINATION,
     back_up,
-    build_host,
     build_house,
     find_wrongs,
     make_job,
@@ -34,23 +33,10 @@ from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
-from xenbackup.pipeline import guest
 from xenbackup.storage.images import MARKER_FILE, ImagesDestination
 from xenbackup.system.block_device import BlockDevice, BlockFile
 
 HOSTILE_NAMES = ("a b", "--help", "quo'te", "ünïcode", "..", "$(reboot);", "w" * 63)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Patient: whatever waits for minutes of the host's time looks only now and then."""
-    monkeypatch.setattr(guest, "POLL_SECONDS", 5.0)
-    return build_house(host)
 
 
 # Snapshots: rows 20 to 26, 29, 59, 60

@@ -28,21 +28,8 @@ from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
-from xenbackup.pipeline import guest
 
 OTHER_UUID = "11111111-2222-4333-8444-555555555555"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Patient: whatever waits for minutes of the host's time looks only now and then."""
-    monkeypatch.setattr(guest, "POLL_SECONDS", 5.0)
-    return build_house(host)
 
 
 def find_web(house: House) -> Domain | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.house import back_up, build_host, build_house, find_wrongs, recover
+from tests.house import back_up, find_wrongs, recover
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import CopyCancelled, DestinationFailed
 from xenbackup.model.run import Outcome
@@ -41,16 +40,6 @@ class Server:
         self.answers.set()
         for thread in self.writers:
             thread.join(DEADLINE_SECONDS)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost) -> House:
-    return build_house(host)
 
 
 @pytest.fixture
@@ -124,6 +113,23 @@ def test_row_34_recovery_waits_for_a_dead_destination_no_longer_than_its_bound(
 
 def _fail(*arguments: object, **options: object) -> None:
     raise DestinationFailed("Input/output error")
+
+
+def test_row_34_guest_comes_back_where_no_thread_can_be_had(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of a guest that is away cannot begin then."""
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", _refuse_thread)
+        (run,) = back_up(house, "cold").runs
+    assert Outcome.FAILED is run.outcome
+    assert "no thread can be had" in run.error
+    assert [] == find_wrongs(house)
+    assert () == find_unfinished(house)
+
+
+def _refuse_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_fence_that_is_down_lets_nothing_pass() -> None:

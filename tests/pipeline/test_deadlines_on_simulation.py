@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.house import Watcher, build_host, build_house, find_wrongs, make_job
+from tests.house import Watcher, build_house, find_wrongs, make_job
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.dom0.simulated.state import KIB
 from xenbackup.model.run import Outcome, RunResult
@@ -18,11 +17,6 @@ from xenbackup.operations.runs import find_unfinished
 
 # A rescue by `xl save -c` waits for 60 s: the guest does not answer, for it stands still already.
 RESCUE_SECONDS = 80.0
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
 
 
 def run_within(house: House, preset: str, max_away_seconds: float) -> RunResult:

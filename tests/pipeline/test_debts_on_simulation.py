@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.house import Watcher, back_up, build_host, build_house, find_wrongs, recover
+from tests.house import Watcher, back_up, build_house, find_wrongs, recover
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome
@@ -16,11 +14,6 @@ from xenbackup.operations.recover import settle_debts
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.records.journal import list_journals, read_record
 from xenbackup.system.block_device import BlockDevice
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
 
 
 def find_snapshots(house: House) -> list[str]:

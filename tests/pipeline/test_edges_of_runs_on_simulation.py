@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import Watcher, back_up, build_host, build_house, copy_host, find_wrongs, recover
+from tests.house import Watcher, back_up, find_wrongs, recover
 from tests.pipeline.acts import open_context, told
 from tests.pipeline.strikes import At, call, read_records, set_fault, strike_and_fail
 from tests.pipeline.test_kills_on_simulation import Killed
@@ -32,26 +32,6 @@ from xenbackup.records.journal import Journal, list_journals, read_journal
 from xenbackup.storage import staging
 from xenbackup.system.block_device import BlockFile
 from xenbackup.system.folder import Folder
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "host"
-    build_host(folder).close()
-    return folder
-
-
-@pytest.fixture
-def host(pristine: Path, tmp_path: Path) -> SimulatedHost:
-    copy_host(pristine, tmp_path / "host")
-    return SimulatedHost(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(guest, "POLL_SECONDS", 20.0)
-    return build_house(host)
-
 
 # The guest
 

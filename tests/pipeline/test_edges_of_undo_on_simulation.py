@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 
-from tests.house import Watcher, build_host, build_house, copy_host, find_wrongs
+from tests.house import Watcher, find_wrongs
 from tests.pipeline.acts import open_context, told
-from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import CommandFailed, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.model.rescue import Decision, RescueAction, World
@@ -18,19 +16,6 @@ from xenbackup.pipeline import guest, undo
 from xenbackup.pipeline.context import RunContext
 from xenbackup.records.journal import read_journal
 from xenbackup.system import durable
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "host"
-    build_host(folder).close()
-    return folder
-
-
-@pytest.fixture
-def house(pristine: Path, tmp_path: Path) -> House:
-    copy_host(pristine, tmp_path / "host")
-    return build_house(SimulatedHost(tmp_path / "host"))
 
 
 def fail_looks(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> list[float]:

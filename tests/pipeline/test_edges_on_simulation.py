@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.house import WEB_UUID, build_host, build_house, copy_host, find_wrongs
+from tests.house import WEB_UUID, find_wrongs
 from tests.pipeline.acts import change_start, open_context, told
 from tests.pipeline.strikes import call, set_fault
 from xenbackup.dom0 import device_mapper, monitor
@@ -34,25 +33,6 @@ from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import clone, copy, snapshot
 
 OTHER_UUID = "11111111-bc1e-4273-8175-79ad2f3505e8"
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "host"
-    build_host(folder).close()
-    return folder
-
-
-@pytest.fixture
-def host(pristine: Path, tmp_path: Path) -> SimulatedHost:
-    copy_host(pristine, tmp_path / "host")
-    return SimulatedHost(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(guest, "POLL_SECONDS", 20.0)
-    return build_house(host)
 
 
 @pytest.fixture

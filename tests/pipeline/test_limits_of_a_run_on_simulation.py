@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.house import DESTINATION, Watcher, build_host, build_house, find_wrongs, make_job
+from tests.house import DESTINATION, Watcher, build_house, find_wrongs, make_job
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome, RunResult
 from xenbackup.operations.backup import run_round
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
 
 
 def run_job(house: House, watcher: Watcher | None = None, **changes: object) -> RunResult:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from tests.house import back_up, build_host, build_house, recover
+from tests.house import back_up, recover
 from tests.pipeline.strikes import set_fault
 from xenbackup.dom0.simulated import FaultKind
 from xenbackup.model.run import RunResult
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import complete_catalog
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return build_house(build_host(tmp_path / "host"))
 
 
 def list_results(house: House) -> tuple[RunResult, ...]:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.house import Watcher, back_up, build_host, build_house, find_wrongs
+from tests.house import Watcher, back_up, build_house, find_wrongs
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.model.command import Command
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome
 from xenbackup.operations.runs import find_unfinished
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SimulatedHost:
-    return build_host(tmp_path / "host")
 
 
 def act_at(host: SimulatedHost, step: StepName, *argv: str) -> Watcher:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import Watcher, back_up, build_host, build_house, copy_host, find_wrongs, recover
+from tests.house import Watcher, back_up, build_house, copy_host, find_wrongs, recover
 from tests.pipeline.strikes import run_killed_at
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import CommandFailed, StateFailed
@@ -26,25 +26,6 @@ from xenbackup.system import durable
 
 LINES = 70
 """No run of these tests writes as many."""
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "host"
-    build_host(folder).close()
-    return folder
-
-
-@pytest.fixture
-def host(pristine: Path, tmp_path: Path) -> SimulatedHost:
-    copy_host(pristine, tmp_path / "host")
-    return SimulatedHost(tmp_path / "host")
-
-
-@pytest.fixture
-def house(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(guest, "POLL_SECONDS", 20.0)
-    return build_house(host)
 
 
 @dataclass

@@ -76,7 +76,10 @@ class FencedJournal(Journal):
 
 
 class _Act:
-    """An act in a thread of its own; what it raises, kills of tests included, comes out again."""
+    """An act in a thread of its own; what it raises, kills of tests included, comes out again.
+
+    Raises: DestinationFailed where no thread can be had: a guest may be away, and is undone then.
+    """
 
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._act = act
@@ -85,7 +88,13 @@ class _Act:
         self._error: BaseException | None = None
         context = contextvars.copy_context()
         # A thread of the daemon kind: the interpreter's end does not wait for it.
-        threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
+        thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise DestinationFailed(
+                f"Nothing was done there: no thread can be had ({error})."
+            ) from error
 
     def _run(self) -> None:
         try:
