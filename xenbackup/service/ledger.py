@@ -119,11 +119,8 @@ class RoundLedger:
             self._resume(accepted)
 
     def _resume(self, accepted: AcceptedRound) -> None:
-        house = self._definitions.house
-        job = house.jobs.find_job(accepted.job)
-        reason = ""
-        broken = next((b for b in house.jobs.broken if b.name == accepted.job), None)
-        if broken is not None:
+        jobs = self._definitions.house.jobs
+        if any(broken.name == accepted.job for broken in jobs.broken):
             # Whoever mends the file restarts the daemon, or is in time for the next due time.
             _log.error("round-put-off", round=accepted.round, job=accepted.job)
             self._remark(
@@ -131,26 +128,36 @@ class RoundLedger:
                 "of its job is broken."
             )
             return
+        job = jobs.find_job(accepted.job)
         if job is None:
-            reason = "its job is not there any more"
-        elif accepted.resumed >= RESUMES_LIMIT:
-            reason = f"{RESUMES_LIMIT} daemons ended in the middle of it"
-        elif house.host.now() - accepted.due_at > timedelta(seconds=job.catch_up_seconds):
-            reason = "it was due longer ago than `catch_up` allows"
+            self._give_up(accepted, job, "its job is not there any more")
+        elif reason := self._explain_giving_up(accepted, job):
+            self._give_up(accepted, job, reason)
+        else:
+            self._go_on(accepted, job)
+
+    def _explain_giving_up(self, accepted: AcceptedRound, job: Job) -> str:
+        """Why a round of an earlier daemon is not gone on with; "" when it is."""
+        if accepted.resumed >= RESUMES_LIMIT:
+            return f"{RESUMES_LIMIT} daemons ended in the middle of it"
+        age = self._definitions.house.host.now() - accepted.due_at
+        if age > timedelta(seconds=job.catch_up_seconds):
+            return "it was due longer ago than `catch_up` allows"
+        return ""
+
+    def _give_up(self, accepted: AcceptedRound, job: Job | None, reason: str) -> None:
+        _log.error("round-given-up", round=accepted.round, job=accepted.job, reason=reason)
+        told = f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
+        self._remark(told)
+        if job is not None:
+            failure = describe_failure(job, accepted.round, XenbackupError(told))
+            note_failed_round(self._definitions.house, failure)
         try:
-            if job is None or reason:
-                _log.error("round-given-up", round=accepted.round, job=accepted.job, reason=reason)
-                told = f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
-                self._remark(told)
-                if job is not None:
-                    note_failed_round(
-                        house, describe_failure(job, accepted.round, XenbackupError(told))
-                    )
-                self._folder.remove(accepted.round)
-                return
+            self._folder.remove(accepted.round)
         except XenbackupError as error:
             _log.error("round-not-noted", round=accepted.round, error=str(error))
-            return
+
+    def _go_on(self, accepted: AcceptedRound, job: Job) -> None:
         again = replace(accepted, resumed=accepted.resumed + 1)
         try:
             self._folder.keep(again)

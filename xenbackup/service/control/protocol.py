@@ -142,21 +142,35 @@ class ShowRequest(PageRequest, frozen=True, kw_only=True):
         return (self.verb, "--", self.name)
 
 
-class CheckRequest(PageRequest, frozen=True, kw_only=True):
-    """What stands in the way of the jobs, or of one."""
+class JobRequest(PageRequest, frozen=True, kw_only=True):
+    """Base of what is asked of all jobs, or of one."""
 
-    verb: ClassVar[str] = "check"
     job: str = ""
-    nagios: bool = False
 
     def __post_init__(self) -> None:
         if self.job:
             check_job(self.job)
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """Words between the verb and the job."""
+        return ()
+
+    @property
     def words(self) -> tuple[str, ...]:
-        words = (self.verb, "--nagios") if self.nagios else (self.verb,)
+        words = (self.verb, *self.options)
         return (*words, "--", self.job) if self.job else words
+
+
+class CheckRequest(JobRequest, frozen=True, kw_only=True):
+    """What stands in the way of the jobs, or of one."""
+
+    verb: ClassVar[str] = "check"
+    nagios: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--nagios",) if self.nagios else ()
 
 
 class PlanRequest(PageRequest, frozen=True, kw_only=True):
@@ -186,49 +200,40 @@ class InventoryRequest(PageRequest, frozen=True, kw_only=True):
         return (*words, "--", self.part) if self.part else words
 
 
-class PruneRequest(PageRequest, frozen=True, kw_only=True):
+class PruneRequest(JobRequest, frozen=True, kw_only=True):
     """Remove the points that no rule keeps, of all jobs or of one; or only say which."""
 
     verb: ClassVar[str] = "prune"
-    job: str = ""
     dry_run: bool = False
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--dry-run",) if self.dry_run else ()
+
+
+class PointRequest(PageRequest, frozen=True, kw_only=True):
+    """Base of what is asked of one point."""
+
+    point: str
+
     def __post_init__(self) -> None:
-        if self.job:
-            check_job(self.job)
+        check_reference(self.point)
 
     @property
     def words(self) -> tuple[str, ...]:
-        words = (self.verb, "--dry-run") if self.dry_run else (self.verb,)
-        return (*words, "--", self.job) if self.job else words
+        return (self.verb, "--", self.point)
 
 
-class PinRequest(PageRequest, frozen=True, kw_only=True):
+class PinRequest(PointRequest, frozen=True, kw_only=True):
     """Keep a point whatever the rules say."""
 
     verb: ClassVar[str] = "pin"
-    point: str
-
-    def __post_init__(self) -> None:
-        check_reference(self.point)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return (self.verb, "--", self.point)
 
 
-class UnpinRequest(PageRequest, frozen=True, kw_only=True):
+class UnpinRequest(PointRequest, frozen=True, kw_only=True):
     """Let the rules have a point again."""
 
     verb: ClassVar[str] = "unpin"
-    point: str
-
-    def __post_init__(self) -> None:
-        check_reference(self.point)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return (self.verb, "--", self.point)
 
 
 class RunRequest(Request, frozen=True, kw_only=True):
