@@ -39,11 +39,14 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: check
-check: $(STAMP) ## Format, lint, types, layering, fast tests
+.PHONY: lint
+lint: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+.PHONY: check
+check: lint ## The same, layering, fast tests: before each commit
 	$(PYTEST) tests --ignore=tests/lab -m "not slow" -q
 
 .PHONY: test
