@@ -96,6 +96,7 @@ def test_operators_run_jobs_readers_look_and_strangers_are_refused(dom0: Machine
     assert journals == dom0.run("ls", service.JOURNALS).check().stdout
 
 
+@pytest.mark.lab_long
 def test_operators_start_jobs_by_their_unit_and_strangers_do_not(dom0: Machine) -> None:
     unit = "xenbackup-run@quick.service"
     start = ("systemctl", "--no-ask-password", "start", unit)
