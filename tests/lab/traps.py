@@ -43,8 +43,9 @@ kill -KILL $$
 """`xl save` dies when its image is whole; the guest's row of `xl list` is noted."""
 
 KILL_DESTROY = f"""\
+pgrep -f '^[^ ]*/xl destroy' >/dev/null || echo {_TOO_LATE} >>{NOTES}
 {CALLER}
-pkill -KILL -f '^[^ ]*/xl destroy' || echo {_TOO_LATE} >>{NOTES}
+pkill -KILL -f '^[^ ]*/xl destroy'
 exec "$tool" "$@"
 """
 """`xl destroy` dies while it takes the guest's devices away: for the script of block devices."""

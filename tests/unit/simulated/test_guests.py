@@ -252,6 +252,18 @@ def test_configured_scratch_fills_a_snapshot(tmp_path: Path) -> None:
     assert [] == complaints(host)
 
 
+def test_what_a_guest_writes_is_the_same_under_another_name(tmp_path: Path) -> None:
+    """And under its first one again: its configuration file knows nothing of the new name."""
+    host = make_host(tmp_path, WEB)
+    must(host, "xl", "rename", "web", "other")
+    must(host, "xl", "destroy", "other")
+    must(host, "xl", "create", "/etc/xen/web.cfg")
+    with host.machine() as machine:
+        ram = machine.state.domains[0].ram
+        assert ram is not None
+        assert WEB.scratch_region_bytes == ram.scratch_region_bytes
+
+
 def test_image_file_can_back_a_disk(tmp_path: Path) -> None:
     host = make_host(tmp_path)
     config = 'name = "filed"\nmemory = 32\ndisk = [ "file:/srv/images/a.img,xvda,w" ]\n'

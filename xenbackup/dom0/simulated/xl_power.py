@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Machine, Session, ToolFailed
 from xenbackup.dom0.simulated.state import (
@@ -201,10 +203,11 @@ def run_rename(session: Session, words: list[str]) -> int:
     if taken is not None:
         session.err(name_taken_line(domain.domid, options.rest[1]))
         raise ToolFailed(1, f"Can't rename domain '{options.rest[0]}'.\n")
-    programs = session.state.programs
-    if domain.name in programs:
-        programs[options.rest[1]] = programs.pop(domain.name)
-    domain.name = options.rest[1]
+    # What runs in a guest lies on its disks: it is the same under either name.
+    state, name = session.state, options.rest[1]
+    found = state.program_of(name).corruptions
+    state.programs[name] = replace(state.program_of(domain.name), corruptions=found)
+    domain.name = name
     return 0
 
 
