@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.contract.conftest import Contract
 from xenbackup.dom0.monitor import find_monitors, freeze_monitors, wake_monitors
-from xenbackup.dom0.xenstore import read_connections, read_shutdown_request
+from xenbackup.dom0.xenstore import offers_no_suspend, read_connections, read_shutdown_request
 from xenbackup.model.domain import GuestKind, Tuning, VcpuPinning
 
 
@@ -44,6 +44,12 @@ def test_every_disk_of_a_running_guest_is_connected_at_both_ends(contract: Contr
         assert [(51712, 4, 4), (51728, 4, 4)] == [
             (end.vdev_number, end.frontend_state, end.backend_state) for end in ends
         ]
+
+
+def test_guest_offers_to_be_suspended(contract: Contract) -> None:
+    """Both can be, so neither says that it cannot: of them as they boot, and as they come back."""
+    for name in ("web", "thinny"):
+        assert not offers_no_suspend(contract.host, contract.domain(name).domid)
 
 
 def test_unknown_domain_is_refused_by_name(contract: Contract) -> None:

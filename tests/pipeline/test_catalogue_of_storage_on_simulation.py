@@ -205,21 +205,6 @@ def test_row_25_lvremove_killed_between_its_steps_is_finished_by_recovery(
     assert () == find_unfinished(house)
 
 
-def test_row_26_snapshot_whose_device_is_not_there_fails_its_disk_by_name(
-    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_volume = host.open_volume
-
-    def miss(path: str, *, writable: bool = False) -> BlockDevice:
-        if "/xb-" in path:
-            raise CopyFailed(f"Cannot open {path}: No such file or directory.")
-        return open_volume(path, writable=writable)
-
-    monkeypatch.setattr(host, "open_volume", miss)
-    run = strike_and_fail(house, "checkpoint")
-    assert f"xb-{run.run}-xvda" in run.error
-
-
 def test_row_29_origin_that_was_resized_meanwhile_gives_no_point(
     host: SimulatedHost, house: House
 ) -> None:

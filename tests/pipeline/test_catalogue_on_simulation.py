@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import WEB_UUID, back_up, build_host, build_house, find_wrongs, recover
+from tests.house import (
+    WEB_UUID,
+    back_up,
+    build_host,
+    build_house,
+    find_wrongs,
+    make_job,
+    recover,
+)
 from tests.pipeline.strikes import (
     At,
     at_moment,
@@ -22,11 +30,14 @@ from tests.pipeline.strikes import (
     strike_and_fail,
 )
 from xenbackup.dom0.simulated import FaultKind, SimulatedHost
+from xenbackup.dom0.simulated.holders import hold_toolstack_lock, release_toolstack_lock
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.domain import Domain
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome
+from xenbackup.operations.check import check_house
 from xenbackup.operations.house import House
+from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
 
 OTHER_UUID = "11111111-2222-4333-8444-555555555555"
@@ -140,6 +151,32 @@ def test_row_8_power_cut_after_the_destroy_finds_the_image_on_the_disk(
     assert_recovered(house)
 
 
+def test_row_9_guest_whose_kernel_does_not_suspend_is_told_of_before(
+    host: SimulatedHost, house: House
+) -> None:
+    """Told, and tried all the same: what a guest says of itself refuses nothing."""
+
+    def list_told(preset: str) -> list[str]:
+        (plan,) = plan_job(house, make_job(preset)).domains
+        return [warning for warning in plan.warnings if "suspend is not among it" in warning]
+
+    assert [] == list_told("checkpoint")
+    set_manner(host, "cannot")
+    (told,) = list_told("checkpoint")
+    assert "its kernel lists what it obeys in xenstore" in told
+    assert 1 == len(list_told("snapshot"))
+    assert [] == list_told("crash")
+    codes = [
+        problem.code
+        for found in check_house(house, make_job("checkpoint")).checks
+        for problem in found.problems
+    ]
+    assert ["suspend-not-offered"] == codes
+    run = strike_and_fail(house, "checkpoint")
+    assert "Failed to save domain, resuming domain" in run.error
+    assert f"web: {told}." in run.warnings
+
+
 # The restore: rows 11 to 17
 
 
@@ -196,8 +233,75 @@ def test_row_13_restore_that_always_hangs_is_told(host: SimulatedHost, house: Ho
     (run,) = back_up(house, "snapshot").runs
     assert Outcome.FAILED is run.outcome
     assert "passed its deadline" in run.error
+    assert "lock" not in run.error, "nobody holds it"
     host.clear_faults()
     assert_recovered(house)
+
+
+def hold_lock(host: SimulatedHost) -> None:
+    hold_toolstack_lock(host.directory, pid=4242, command="xl create /etc/xen/other.cfg")
+
+
+def test_row_13_holder_of_the_lock_is_named_as_often_as_it_changes(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes away in the end: the guest is back, and it is known who kept it waiting."""
+    sleep, waits = host.sleep, []
+
+    def let_go(seconds: float) -> None:
+        sleep(seconds)
+        waits.append(seconds)
+        if waits == [2.0, 4.0]:
+            release_toolstack_lock(host.directory, pid=4242)
+
+    def act(run_id: str) -> None:
+        hold_lock(host)
+        monkeypatch.setattr(host, "sleep", let_go)
+
+    (run,) = back_up(house, "snapshot", watcher=At(step=StepName.RESTORE, act=act)).runs
+    assert [2.0, 4.0] == waits[:2]
+    assert Outcome.OK is run.outcome, run
+    told = [warning for warning in run.warnings if "lock" in warning]
+    assert [
+        "The restore of web passed its deadline: xl's lock /var/lock/xl is held by process 4242 "
+        "(xl create /etc/xen/other.cfg)."
+    ] == told
+    assert [] == find_wrongs(house)
+
+
+def test_row_13_holder_of_the_lock_is_named_in_the_error(host: SimulatedHost, house: House) -> None:
+    watcher = At(step=StepName.RESTORE, act=lambda run_id: hold_lock(host))
+    (run,) = back_up(house, "snapshot", watcher=watcher).runs
+    assert Outcome.FAILED is run.outcome
+    assert (
+        "xl passed its deadline after 3600s; xl's lock /var/lock/xl is held by process 4242 "
+        "(xl create /etc/xen/other.cfg). The image is kept."
+    ) in run.error
+    release_toolstack_lock(host.directory, pid=4242)
+    assert_recovered(house)
+
+
+def test_row_13_boot_that_waits_for_the_lock_names_its_holder(
+    host: SimulatedHost, house: House
+) -> None:
+    """Its image is damaged, so the guest is to be booted; that waits for the same lock."""
+
+    def act(run_id: str) -> None:
+        image = host.place(f"/var/lib/xenbackup/spool/{run_id}.save")
+        with image.open("r+b") as file:
+            file.truncate(image.stat().st_size - 4096)
+        hold_lock(host)
+
+    (run,) = back_up(house, "snapshot", watcher=At(step=StepName.RESTORE, act=act)).runs
+    assert Outcome.FAILED is run.outcome
+    ((_, record),) = find_unfinished(house)
+    assert record is not None
+    assert any(
+        "could not be booted afresh: xl passed its deadline after 120s; xl's lock" in text
+        for text in (run.error, *run.warnings, *record.failures)
+    ), run
+    release_toolstack_lock(host.directory, pid=4242)
+    assert_recovered(house, afresh=True)
 
 
 @pytest.mark.parametrize("preset", ["checkpoint", "snapshot"])
@@ -232,6 +336,22 @@ def test_row_14_damaged_image_is_not_restored_and_the_guest_boots(
     run = strike_and_fail(house, "snapshot", At(step=StepName.RESTORE, act=truncate))
     assert "cannot be restored" in run.error
     assert any("booted afresh" in warning for warning in run.warnings), run.warnings
+
+
+@pytest.mark.parametrize("preset", ["checkpoint", "snapshot", "cold"])
+@pytest.mark.parametrize("change_bytes", [-4096, 4096])
+def test_row_14_image_that_changed_after_it_was_verified_gives_no_point(
+    host: SimulatedHost, house: House, preset: str, change_bytes: int
+) -> None:
+    """Its copy would have the right digest: that of what was left."""
+
+    def change(run_id: str) -> None:
+        image = host.place(f"/var/lib/xenbackup/spool/{run_id}.save")
+        with image.open("r+b") as file:
+            file.truncate(image.stat().st_size + change_bytes)
+
+    run = strike_and_fail(house, preset, At(step=StepName.COPY, act=change))
+    assert "changed after it was verified" in run.error
 
 
 def test_row_15_disk_error_at_a_restore_is_tried_again(house: House) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
@@ -46,6 +48,8 @@ def test_snapshot_that_is_held_open_is_owed_until_its_holder_is_gone(host: Simul
     assert run.point, "the backup itself is good"
     assert "in use" in run.warnings[-1]
     assert "It is owed" in run.warnings[-1]
+    holder = f"it is held open by process {os.getpid()} (dd if=snapshot of=copy)."
+    assert holder in run.warnings[-1]
     assert host.monotonic_seconds() - began > 30, "it was tried for half a minute, with back-off"
     assert 1 == len(find_snapshots(house))
     assert [("debt-owed", Verdict.FAILED.value)] == list_codes(house)
@@ -56,6 +60,7 @@ def test_snapshot_that_is_held_open_is_owed_until_its_holder_is_gone(host: Simul
     ((_, record),) = find_unfinished(house)
     assert record is not None
     assert record.owes
+    assert holder in record.debts[-1]
     assert 1 == len(find_snapshots(house))
 
     held.pop().close()

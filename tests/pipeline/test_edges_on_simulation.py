@@ -31,6 +31,7 @@ from xenbackup.operations.house import House
 from xenbackup.pipeline import booting, devices, guest, undo
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import clone, copy, snapshot
+from xenbackup.pipeline.steps.watching import SnapshotWatch
 
 OTHER_UUID = "11111111-bc1e-4273-8175-79ad2f3505e8"
 
@@ -349,7 +350,7 @@ def test_clone_that_cannot_be_looked_at_is_told_with_the_reason(context: RunCont
 def test_of_a_volume_below_drbd_only_what_the_guest_sees_is_read(context: RunContext) -> None:
     disk = replace(context.plan.disks[0], kind=VolumeKind.BLOCK_DEVICE, size_bytes=4096)
     assert disk.lv_uuid
-    device = copy._open_source(context, disk, context.plan.disks[0].path)
+    device = copy._open_source(context, disk, context.plan.disks[0].path, SnapshotWatch(context))
     try:
         assert 4096 == device.size_bytes
     finally:

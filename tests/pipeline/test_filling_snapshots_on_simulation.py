@@ -255,7 +255,9 @@ def test_snapshot_of_a_disk_that_is_read_already_may_fill_up(tmp_path: Path) -> 
 
 def test_copy_stops_when_the_snapshot_of_a_disk_to_come_is_full(tmp_path: Path) -> None:
     """Nothing is read any more that has to be thrown away."""
-    host = build(tmp_path / "host", Scene(group_mib=TIGHT_MIB + 12, disks_mib=(64, 8)))
+    # Slow enough that no snapshot is foretold to fill up before it is spoilt.
+    scene = Scene(group_mib=TIGHT_MIB + 12, disks_mib=(64, 8), scratch_bytes=CALM // 8)
+    host = build(tmp_path / "host", scene)
     house = build_house(host)
     watcher = Spoiler(host, "xvdb", "xvda")
     run = the_only(run_busy(house, watcher))

@@ -60,7 +60,11 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
         ),
     ),
     (BLANK, e.Saved(), replace(BLANK, save_finished=True)),
-    (BLANK, e.ImageVerified(path="x", size_bytes=5), replace(BLANK, image_verified=True)),
+    (
+        BLANK,
+        e.ImageVerified(path="x", size_bytes=5),
+        replace(BLANK, image_verified=True, image_size_bytes=5),
+    ),
     (BLANK, e.Destroying(), replace(BLANK, destroy_begun=True)),
     (BLANK, e.Destroyed(), replace(BLANK, destroyed=True)),
     (

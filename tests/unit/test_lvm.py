@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.lvm_rows import (
     report,
 )
 from tests.recorded import Answer, RecordedHost, answer, load_recording
+from tests.unit.placed_host import PlacedHost
+from xenbackup.dom0.device_mapper import spell_mapper_name
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.errors import (
     CommandFailed,
@@ -25,7 +28,9 @@ from xenbackup.errors import (
     NotOurs,
     SnapshotFailed,
     UsageError,
+    XenbackupError,
 )
+from xenbackup.model.command import CommandResult
 from xenbackup.model.job import SnapshotSize
 from xenbackup.model.volume import LogicalVolume
 
@@ -243,6 +248,42 @@ def test_a_snapshot_in_use_is_told_with_a_hint() -> None:
     with pytest.raises(SnapshotFailed, match="in use") as caught:
         lvm.remove_snapshot(read_snapshot(), RUN)
     assert "lsof" in caught.value.hint
+    assert "held open by" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "expected"),
+    [
+        (
+            load_recording("lvremove-in-use-by-domain"),
+            SnapshotFailed,
+            "in use; it is held open by domain 3 (virtual disk 51712) and process 4242.",
+        ),
+        (
+            answer(exit_code=-9, timed_out=True),
+            CommandTimedOut,
+            "(0 s); it is held open by domain 3 (virtual disk 51712) and process 4242.",
+        ),
+    ],
+)
+def test_what_holds_a_snapshot_open_is_named(
+    tmp_path: Path, said: CommandResult, error: type[XenbackupError], expected: str
+) -> None:
+    host = PlacedHost(root=tmp_path)
+    snapshot = read_snapshot()
+    name = spell_mapper_name(f"/dev/{snapshot.group}/{snapshot.name}")
+    host.answers = {
+        "lvs": report(make_snapshot_row()),
+        "lvremove": said,
+        "dmsetup info": f"Name Maj Min Stat Open Targ Event UUID\n{name} 253 26 L--w 1 1 0 LVM-x\n",
+    }
+    host.write("/sys/bus/xen-backend/devices/vbd-3-51712/physical_device", "fd:1a\n")
+    host.place("/proc/4242/fd").mkdir(parents=True)
+    host.place("/proc/4242/fd/3").symlink_to("/dev/dm-26")
+    with pytest.raises(error) as caught:
+        Lvm(host).remove_snapshot(snapshot, RUN)
+    assert caught.value.message.endswith(expected)
+    assert "lsof" not in caught.value.hint
 
 
 def test_a_removal_that_only_says_success_is_not_believed() -> None:

@@ -17,7 +17,9 @@ from tests.unit.test_monitor import make_process
 from tests.unit.worlds import OFF, make_group, make_volume
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import find_monitors
-from xenbackup.inventory.places import find_monitored, read_places
+from xenbackup.dom0.xenstore import offers_no_suspend
+from xenbackup.errors import CommandFailed, UnexpectedOutput
+from xenbackup.inventory.places import find_monitored, find_no_suspend, read_places
 from xenbackup.model.inventory import PlaceSight
 from xenbackup.model.job import Configuration, DestinationKind, DestinationSpec
 from xenbackup.model.volume import TAG_DESTINATION, TAG_OURS, LogicalVolume
@@ -256,6 +258,38 @@ def test_under_xm_every_guest_is_watched_by_xend_itself(
         for process in find_monitors(host, name):
             host.signal_process(process, signal.SIGKILL)
     assert expected == build_house(host, toolstack).read_inventory().monitored
+
+
+def test_guests_that_offer_no_suspend_are_found_among_those_that_run(tmp_path: Path) -> None:
+    host = build_host(tmp_path / "host")
+    house = build_house(host)
+    assert frozenset() == house.read_inventory(whole=True).no_suspend
+    with host.machine() as machine:
+        machine.state.program_of("web").suspend = "cannot"
+        machine.commit()
+    assert frozenset(("web",)) == house.read_inventory(whole=True).no_suspend
+    assert frozenset() == house.read_inventory().no_suspend, "it costs a command for each guest"
+
+
+def test_guest_whose_xenstore_cannot_be_read_is_no_finding() -> None:
+    root = "/local/domain/7/control"
+    host = RecordedHost(
+        {
+            f"xenstore-ls -f {root}": f'{root}/feature-suspend = "0"\n',
+            "xenstore-ls -f /local/domain/8/control": "garbage\n",
+        }
+    )
+    domains = (
+        make_domain(),
+        make_domain(name="mail", domid=7),
+        make_domain(name="odd", domid=8),
+        make_domain(name="off", domid=-1, state=OFF),
+    )
+    with pytest.raises(CommandFailed):
+        offers_no_suspend(host, domains[0].domid)
+    with pytest.raises(UnexpectedOutput):
+        offers_no_suspend(host, 8)
+    assert frozenset(("mail",)) == find_no_suspend(host, domains)
 
 
 def test_house_reads_its_places_with_the_inventory(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ INVENTORIES = st.builds(
     pci=PCI,
     drivers=st.builds(DriverInventory),
     monitored=st.frozensets(NAMES, max_size=2),
+    no_suspend=st.frozensets(NAMES, max_size=2),
 )
 PIPELINES = st.builds(PipelineSpec, preset=st.sampled_from(PRESET_NAMES), steps=st.just(()))
 PATTERNS = st.lists(NAMES, max_size=2).map(tuple)

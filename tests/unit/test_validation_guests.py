@@ -108,6 +108,12 @@ CASES = (
         good=GOOD.with_preset("snapshot"),
         domain="web",
     ),
+    Case(
+        code="suspend-not-offered",
+        bad=GOOD.with_host(no_suspend=frozenset(("web",))),
+        good=GOOD.with_host(no_suspend=frozenset(("web",))).with_preset("crash"),
+        domain="web",
+    ),
     Case(code="memory-with-passthrough", bad=PCI, good=PCI.with_preset("crash"), domain="web"),
     Case(
         code="memory-with-vnuma",

@@ -157,3 +157,43 @@ def test_damaged_trees_are_read_or_refused(position: int, insert: str, remove: i
         read(tree[:position] + insert + tree[position + remove :], backend_state=insert)
     except UnexpectedOutput as error:
         assert error.hint
+
+
+CONTROL = "/local/domain/1/control"
+
+
+def say(**features: str) -> RecordedHost:
+    keys = {"shutdown": "", "sysrq": "", **{f"feature-{key}": features[key] for key in features}}
+    tree = "".join(f'{CONTROL}/{key} = "{value}"\n' for key, value in keys.items())
+    return RecordedHost({"xenstore-ls": tree})
+
+
+def test_recorded_guest_offers_to_be_suspended() -> None:
+    host = RecordedHost({"xenstore-ls": load_recording("xenstore-control")})
+    assert not xenstore.offers_no_suspend(host, 1)
+    assert [f"xenstore-ls -f {CONTROL}"] == host.lines
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"poweroff": "1", "reboot": "1", "suspend": ""}, True),
+        ({"poweroff": "1", "reboot": "1"}, True),
+        ({"poweroff": "1", "suspend": "0"}, True),
+        ({"suspend": "0"}, True),
+        ({"poweroff": "1", "suspend": "1"}, False),
+        ({"poweroff": "", "reboot": "", "suspend": ""}, False),
+        ({"suspend": ""}, False),
+        ({"poweroff": "0", "suspend": ""}, False),
+        ({"poweroff": "1", "suspend": "yes"}, False),
+        ({}, False),
+    ],
+)
+def test_only_a_guest_that_says_what_it_obeys_tells_that_it_is_not_suspend(
+    features: dict[str, str], expected: bool
+) -> None:
+    assert expected == xenstore.offers_no_suspend(say(**features), 1)
+
+
+def test_guest_that_is_gone_refuses_nothing() -> None:
+    assert not xenstore.offers_no_suspend(RecordedHost({"xenstore-ls": MISSING_TREE}), 1)

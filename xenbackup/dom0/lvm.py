@@ -7,6 +7,7 @@ inside the command that removes, and never by name.
 
 from __future__ import annotations
 
+from xenbackup.dom0.holders import list_device_holders
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm_parsers import (
     GROUP_FIELDS,
@@ -159,13 +160,24 @@ class Lvm:
         result = self._run_change(argv, run_id)
         if self.find_by_uuid(lv.uuid) is None:
             return
-        hint = "a process or guest holds it open: see `lsof` and `dmsetup info`; it is tried again"
-        require_success(result, failure=SnapshotFailed, hint=hint)
+        if not result.succeeded:
+            self._explain_removal(result, lv)
         raise SnapshotFailed(
             f"{lv.group}/{lv.name} is still there although lvremove said success: its tags, "
             "UUID or origin are not what they were.",
             hint=f"look at it with `lvs -o +tags,origin {lv.group}/{lv.name}`",
         )
+
+    def _explain_removal(self, result: CommandResult, lv: LogicalVolume) -> None:
+        """Raises: SnapshotFailed, CommandTimedOut, with whatever is found to hold it open."""
+        holders = list_device_holders(self._host, f"/dev/{lv.group}/{lv.name}")
+        if holders:
+            note = f"it is held open by {' and '.join(holders)}"
+            hint = "it is tried again: end what holds it, if that should not"
+        else:
+            note = ""
+            hint = "what holds it open was not found: see `lsof` and `dmsetup info`; tried again"
+        require_success(result, failure=SnapshotFailed, note=note, hint=hint)
 
     def extend_snapshot(self, lv: LogicalVolume, add_bytes: int, run_id: str) -> LogicalVolume:
         """Grow a thick snapshot of this run by at least `add_bytes`; returns it as it is then.

@@ -46,21 +46,24 @@ def split_lines(command: str, text: str) -> list[str]:
 
 
 def require_success(
-    result: CommandResult, *, failure: type[XenbackupError] = CommandFailed, hint: str = ""
+    result: CommandResult,
+    *,
+    failure: type[XenbackupError] = CommandFailed,
+    note: str = "",
+    hint: str = "",
 ) -> CommandResult:
-    """The result itself when the tool says success.
+    """The result itself when the tool says success; `note` ends the message when it does not.
 
     Raises: CommandTimedOut past the deadline, `failure` for any other exit code.
     """
     command = " ".join(result.argv)
     if result.timed_out:
-        raise CommandTimedOut(
-            f"`{command}` did not end within its deadline ({result.duration_seconds:.0f} s).",
-            hint=hint,
-        )
+        late = f"`{command}` did not end within its deadline ({result.duration_seconds:.0f} s)"
+        raise CommandTimedOut(f"{late}{'; ' + note if note else ''}.", hint=hint)
     if result.exit_code != 0:
         said = result.last_error_line or "no message"
-        raise failure(f"`{command}` ended with exit code {result.exit_code}: {said}", hint=hint)
+        told = f"{said.rstrip('.')}; {note}." if note else said
+        raise failure(f"`{command}` ended with exit code {result.exit_code}: {told}", hint=hint)
     return result
 
 

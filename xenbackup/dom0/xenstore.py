@@ -1,4 +1,4 @@
-"""XenStore: how far both ends of each virtual disk are connected, and pending suspend requests.
+"""XenStore: how far both ends of each disk are connected, suspend requests, what guests obey.
 
 Guests may write below their own front-end directories: what is read there is a claim of the guest,
 so a back-end path is followed only where toolstacks put back-ends, and odd values count as absent.
@@ -75,6 +75,29 @@ def clear_suspend_request(host: Host, domid: int) -> bool:
         return False
     require_success(_run(host, ("xenstore-write", _shutdown_path(domid), "")))
     return True
+
+
+def offers_no_suspend(host: Host, domid: int) -> bool:
+    """Whether the guest's kernel says what it obeys, and does not say that it can be suspended.
+
+        /local/domain/1/control/feature-poweroff = "1"
+        /local/domain/1/control/feature-suspend = ""
+
+    A toolstack makes these keys empty, and Linux writes 1 into those that it obeys (into
+    `feature-suspend` only when it was built with what a suspend needs). Older kernels, guests
+    without PV drivers and ones that are still booting leave all of them empty, and most of those
+    can be suspended: nothing follows from that.
+
+    Raises: CommandFailed, UnexpectedOutput.
+    """
+    root = f"/local/domain/{check_domid(domid)}/control"
+    argv = ("xenstore-ls", "-f", root)
+    result = _run(host, argv)
+    if _says_missing(result):
+        return False
+    said = parse_tree(" ".join(argv), require_success(result).stdout, root)
+    suspend = said.get("feature-suspend", "")
+    return suspend == "0" or (suspend == "" and said.get("feature-poweroff") == "1")
 
 
 def _read_connection(host: Host, domid: int, vdev: int, keys: dict[str, str]) -> DiskConnection:

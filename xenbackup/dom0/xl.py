@@ -14,6 +14,7 @@ from xenbackup.dom0.acts import (
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.resource_tables import CpuPool, parse_assignable_list, parse_pool_table
 from xenbackup.dom0.tool_output import refuse_output
+from xenbackup.dom0.toolstack_lock import tell_lock_holder
 from xenbackup.dom0.tuning import compare_tuning
 from xenbackup.dom0.xl_parsers import (
     UNNAMED,
@@ -55,6 +56,10 @@ class Xl(DomainActs):
     def name_while_saving(self, name: str) -> str:
         """None of its own: xl does the work itself, and a save ends with its process."""
         return ""
+
+    def tell_lock_holder(self) -> str:
+        """Who holds the lock that starts of guests wait for, as a sentence's end; "" if nobody."""
+        return tell_lock_holder(self._host)
 
     def list_domains(self) -> tuple[Domain, ...]:
         """All guests, without Domain-0 and the nameless rows of domains coming or going.

@@ -62,6 +62,10 @@ class Xm(DomainActs):
         """xend renames a domain for as long as it is saved, whether or not its caller lives."""
         return f"{SAVING_PREFIX}{name}"
 
+    def tell_lock_holder(self) -> str:
+        """Nobody: xend does one thing after another, and no file is locked for it."""
+        return ""
+
     def list_domains(self) -> tuple[Domain, ...]:
         """All guests that exist in the hypervisor. Raises: CommandFailed, UnexpectedOutput."""
         return tuple(domain for domain in self._list_all() if domain.domid != STOPPED_DOMID)

@@ -1,4 +1,4 @@
-"""The places that we write to, as they are now: destinations and the spool; and who is watched.
+"""The places that we write to, as they are now: destinations and the spool; and what guests are.
 
 Looking changes nothing and raises nothing: what cannot be looked at has its reason in `problem`.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import is_monitor_of
 from xenbackup.dom0.mount_table import Mount, find_mount, parse_mounts
+from xenbackup.dom0.xenstore import offers_no_suspend
+from xenbackup.errors import CommandFailed, UnexpectedOutput
 from xenbackup.model.domain import Domain
 from xenbackup.model.inventory import PlaceSight
 from xenbackup.model.job import (
@@ -55,6 +57,21 @@ def find_monitored(host: Host, domains: Iterable[Domain]) -> frozenset[str]:
         for domain in domains
         if domain.exists and any(is_monitor_of(process, domain.name) for process in processes)
     )
+
+
+def find_no_suspend(host: Host, domains: Iterable[Domain]) -> frozenset[str]:
+    """Names of the running guests that do not offer to be suspended; one command each.
+
+    A guest of which that cannot be read is left out: it is a warning's reason, and no more.
+    """
+    names = set()
+    for domain in domains:
+        if not domain.exists:
+            continue
+        with suppress(CommandFailed, UnexpectedOutput):
+            if offers_no_suspend(host, domain.domid):
+                names.add(domain.name)
+    return frozenset(names)
 
 
 def _look_at_group(

@@ -57,7 +57,8 @@ class Inventory:
     """All that is known of a host: domains (running, and shut off ones from their configuration),
     volumes, groups, what stands behind each disk, devices, resources, and the places we write to.
 
-    `monitored` are the names of running guests whose toolstack process is alive.
+    `monitored` are the names of running guests whose toolstack process is alive; `no_suspend` those
+    of running guests whose kernel lists what it obeys, without suspend.
     """
 
     facts: XenFacts
@@ -71,6 +72,7 @@ class Inventory:
     drivers: DriverInventory = field(default_factory=DriverInventory)
     places: tuple[PlaceSight, ...] = ()
     monitored: frozenset[str] = frozenset()
+    no_suspend: frozenset[str] = frozenset()
     broken_configurations: tuple[BrokenConfiguration, ...] = ()
     clashes: tuple[NameClash, ...] = ()
 

@@ -70,6 +70,7 @@ class RunRecord:
     save_finished: bool = False
     save_destroys: bool = False
     image_verified: bool = False
+    image_size_bytes: int = 0
     image_discarded: bool = False
     destroy_begun: bool = False
     destroyed: bool = False

@@ -11,7 +11,7 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
 from xenbackup.inventory.pci import read_pci
-from xenbackup.inventory.places import find_monitored, read_places
+from xenbackup.inventory.places import find_monitored, find_no_suspend, read_places
 from xenbackup.inventory.reading import read_inventory
 from xenbackup.inventory.resources import read_resources
 from xenbackup.model.inventory import Inventory
@@ -58,7 +58,8 @@ class House:
     def read_inventory(self, *, whole: bool = False) -> Inventory:
         """The host, with the places that we write to and the guests that are watched.
 
-        Memory, processors and PCI devices cost commands of their own: they are there when `whole`.
+        Memory, processors, PCI devices and what guests obey cost commands of their own: they are
+        there when `whole`.
 
         Raises: CommandFailed, UnexpectedOutput from the tools.
         """
@@ -73,6 +74,7 @@ class House:
             found,
             places=read_places(self.host, found.volumes, found.groups, self.configuration),
             monitored=self._find_monitored(found),
+            no_suspend=find_no_suspend(self.host, found.domains) if whole else frozenset(),
         )
 
     def _find_monitored(self, found: Inventory) -> frozenset[str]:

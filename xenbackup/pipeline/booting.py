@@ -31,7 +31,12 @@ def boot_guest(context: RunContext) -> None:
     )
     started = context.toolstack.find_domain(domain.uuid)
     if started is None:
-        raise RestoreFailed(f"{domain.name} could not be booted afresh{guest.explain(result)}.")
+        held = context.toolstack.tell_lock_holder() if result.timed_out else ""
+        told = f"{guest.explain(result)}{'; ' + held if held else ''}"
+        raise RestoreFailed(
+            f"{domain.name} could not be booted afresh{told}.",
+            hint=guest.LOCK_HINT if held else "",
+        )
     context.warn(f"{domain.name} was booted afresh: its memory image could not be used.")
     guest.confirm_return(context, started.domid, result)
 

@@ -26,6 +26,7 @@ DEATH_PATIENCE_SECONDS = 10.0
 DAEMON_PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.5
 RESTORE_ATTEMPTS = 5
+LOCK_HINT = "guests are started one at a time: see what that process waits for, or end it"
 
 
 def hold_monitors(context: RunContext) -> None:
@@ -233,7 +234,7 @@ def restore_guest(context: RunContext) -> None:
 def _rebuild_paused(context: RunContext) -> DomainStatus:
     start = context.record.start
     name = start.plan.domain.name
-    result: CommandResult | None = None
+    explanation = blocker = ""
     for attempt in range(RESTORE_ATTEMPTS):
         if attempt:
             context.host.sleep(2.0**attempt)
@@ -251,6 +252,12 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
             stderr_path=context.memory_image.with_suffix(".restore-stderr"),
             on_progress=report_frames(context, "restoring memory"),
         )
+        # Asked at once: whoever holds xl's lock now is who kept this attempt waiting.
+        held = context.toolstack.tell_lock_holder() if result.timed_out else ""
+        if held and held != blocker:
+            context.warn(f"The restore of {name} passed its deadline: {held}.")
+        blocker = held
+        explanation = f"{explain(result)}{'; ' + held if held else ''}"
         domain = context.toolstack.find_status(start.plan.domain.uuid)
         if result.succeeded and domain is not None and domain.state.paused:
             return domain
@@ -258,9 +265,9 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
             break
         if domain is not None:
             _destroy_half_built(context, domain)
-    explanation = explain(result) if result is not None else ""
     raise RestoreFailed(
-        f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept."
+        f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept.",
+        hint=LOCK_HINT if blocker else "",
     )
 
 

@@ -270,7 +270,7 @@ def _(entry: e.Saved, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.ImageVerified, record: RunRecord) -> RunRecord:
-    return _replace(record, image_verified=True)
+    return _replace(record, image_verified=True, image_size_bytes=entry.size_bytes)
 
 
 @_apply.register

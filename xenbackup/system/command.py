@@ -24,11 +24,13 @@ from xenbackup.errors import CommandFailed
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.system.output import FileFollower, OutputCollector
 from xenbackup.system.politeness import put_child_forward
+from xenbackup.system.udev_cookies import find_awaited_cookie
 
 SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 RUN_MARK: Final = "XENBACKUP_RUN"
 DEFAULT_GRACE_SECONDS: Final = 10.0
 LATE_FACTOR: Final = 10
+COOKIES_LIMIT: Final = 12
 SYSTEMD_FOLDER: Final = Path("/run/systemd/system")
 
 _LOG = logging.getLogger(__name__)
@@ -73,10 +75,12 @@ class SystemCommands:
         search_path: str = SEARCH_PATH,
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         systemd_folder: Path = SYSTEMD_FOLDER,
+        find_cookie: Callable[[int], int | None] = find_awaited_cookie,
     ) -> None:
         self._search_path = search_path
         self._grace_seconds = grace_seconds
         self._systemd_folder = systemd_folder
+        self._find_cookie = find_cookie
 
     def run(self, command: Command) -> CommandResult:
         """Run to the end or past the deadline; a non-zero exit code is a result, not an error.
@@ -178,6 +182,8 @@ class SystemCommands:
         """Read until the child ends; past the deadline end its group. True when it was late."""
         if streams.pump_until(child.has_ended, child, began + command.timeout_seconds):
             return False
+        if command.kill_late and self._free_of_udev(child, command, streams):
+            return False
         grace = self._grace_seconds * (LATE_FACTOR if command.kill_late else 1)
         self._stop_unit(command)
         _signal_group(child, signal.SIGTERM)
@@ -187,6 +193,26 @@ class SystemCommands:
             # for longer, it is left to end when it can.
             streams.pump_until(child.has_ended, child, time.monotonic() + self._grace_seconds)
         return True
+
+    def _free_of_udev(self, child: _Child, command: Command, streams: _Streams) -> bool:
+        """Let a command of LVM go on that waits for a udev that does not answer; True when it ends.
+
+        Killed in that wait it would leave its change half made. It has one cookie after the other,
+        and each may count several devices.
+        """
+        for _ in range(COOKIES_LIMIT):
+            cookie = self._find_cookie(child.pid)
+            if cookie is None:
+                return False
+            _LOG.warning(
+                "udev-cookie-completed", extra={"tool": command.argv[0], "cookie": f"{cookie:#x}"}
+            )
+            complete = ("dmsetup", "udevcomplete", f"{cookie:#x}")
+            with contextlib.suppress(CommandFailed):
+                self.run(Command(argv=complete, timeout_seconds=self._grace_seconds))
+            if streams.pump_until(child.has_ended, child, time.monotonic() + self._grace_seconds):
+                return True
+        return False
 
     def _stop_unit(self, command: Command) -> None:
         """End the command inside its own unit: ending systemd-run alone would leave it running."""

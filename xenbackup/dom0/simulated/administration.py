@@ -3,7 +3,7 @@
 DIR TOOL ARGS…                 a tool of the host (xl, lvs, lvcreate, …)
 DIR oracle                     every corruption that guests found; exit 1 if any
 DIR clock [advance|step TIME]  show the clock; let time pass; let the wall clock jump
-DIR guest NAME ACT             reboot, poweroff, crash, obeys, ignores, acknowledges
+DIR guest NAME ACT             reboot, poweroff, crash, obeys, ignores, acknowledges, cannot
 DIR guest NAME scratch BYTES   how much it writes a round beside its count
 DIR fault add TOOL KIND …      --verb --nth --times --exit-code --stdout --stderr --seconds
                                --boundary --size-bytes --offset --containing
@@ -45,7 +45,7 @@ from xenbackup.errors import XenbackupError
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _ENDINGS = {"reboot": "reboot", "poweroff": "poweroff", "crash": "crash"}
-_MANNERS = ("obeys", "ignores", "acknowledges")
+_MANNERS = ("obeys", "ignores", "acknowledges", "cannot")
 
 
 def main(words: Sequence[str]) -> int:

@@ -40,10 +40,11 @@ class SimulatedDevice:
                 self._open_file(machine.place(self._path))
                 return
             if not volume.active:
+                absent = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 raise CopyFailed(
-                    f"Cannot open {self._path}: No such file or directory.",
+                    f"Cannot open {self._path}: {absent.strerror}.",
                     hint="the logical volume is not active",
-                )
+                ) from absent
             self._uuid = volume.uuid
             self._token = register_opener(machine, volume)
             machine.commit()

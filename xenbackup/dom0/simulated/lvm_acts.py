@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from xenbackup.dom0.simulated.holders import show_holders
 from xenbackup.dom0.simulated.lvm_fields import Row, list_rows
 from xenbackup.dom0.simulated.lvm_names import (
     check_space,
@@ -72,6 +73,7 @@ def _choose(session: Session, options: Options, selection: str) -> tuple[list[st
 def _remove(session: Session, volume: Volume, options: Options) -> int:
     full_name = f"{volume.group}/{volume.name}"
     if volume.active and is_volume_open(session, volume):
+        show_holders(session, volume)
         session.err(f"  Logical volume {full_name} in use.\n")
         return 5
     if not options.has("-y", "--yes", "-f", "--force"):

@@ -18,7 +18,8 @@ def build_tree(machine: Machine) -> dict[str, str]:
     for domain in state.domains:
         if domain.dying:
             continue
-        _add_domain(tree, domain)
+        program = state.programs.get(domain.name)
+        _add_domain(tree, domain, can_suspend=program is None or program.suspend != "cannot")
     for path, value in state.xenstore.items():
         if path not in state.xenstore_removed:
             _put(tree, path, value)
@@ -28,8 +29,10 @@ def build_tree(machine: Machine) -> dict[str, str]:
     return tree
 
 
-def _add_domain(tree: dict[str, str], domain: Domain) -> None:
+def _add_domain(tree: dict[str, str], domain: Domain, *, can_suspend: bool) -> None:
     home = f"/local/domain/{domain.domid}"
+    # The toolstack makes these keys empty; a guest whose kernel knows them writes what it obeys.
+    obeys = "1" if domain.pv_drivers else ""
     values = {
         "vm": f"/vm/{domain.uuid}",
         "name": domain.name,
@@ -39,7 +42,10 @@ def _add_domain(tree: dict[str, str], domain: Domain) -> None:
         "memory/target": str(domain.memory_mib * 1024),
         "control/shutdown": domain.control_shutdown,
         "control/platform-feature-multiprocessor-suspend": "1",
-        "control/feature-suspend": "1",
+        "control/platform-feature-xs_reset_watches": "1",
+        "control/feature-poweroff": obeys,
+        "control/feature-reboot": obeys,
+        "control/feature-suspend": obeys if can_suspend else "",
         "control/sysrq": "",
         "device/vbd": "",
     }

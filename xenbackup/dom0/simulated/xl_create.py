@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from xenbackup.dom0.simulated.holders import wait_for_toolstack_lock
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Machine, Session, ToolFailed
 from xenbackup.dom0.simulated.state import Domain
@@ -39,6 +40,7 @@ def run_create(session: Session, words: list[str]) -> int:
         session.out(print_json(configuration) + "\n\n")
         return 0
     session.spend(0.3)
+    wait_for_toolstack_lock(session)
     domid = make_domain(session, configuration, exit_code=3)
     session.boundary("built")
     domain = session.domain(domid)

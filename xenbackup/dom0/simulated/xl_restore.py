@@ -10,6 +10,7 @@ from xenbackup.dom0.legacy_stream import StreamUnfit
 from xenbackup.dom0.memory_image import MAGIC, inspect_memory_image, read_memory_payload
 from xenbackup.dom0.simulated.faults import FaultKind
 from xenbackup.dom0.simulated.guest_memory import decode_memory
+from xenbackup.dom0.simulated.holders import wait_for_toolstack_lock
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
 from xenbackup.dom0.simulated.xl_config import (
@@ -48,6 +49,7 @@ def run_restore(session: Session, words: list[str]) -> int:
         configuration = read_configuration(session, options.rest[0])
     else:
         session.err("Parsing config from <saved>\n")
+    wait_for_toolstack_lock(session)
     domid = make_domain(session, configuration, exit_code=1, built=False)
     session.boundary("building")
     _fill_memory(session, domid, place, complete=image.complete)

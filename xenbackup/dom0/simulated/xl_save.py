@@ -124,7 +124,7 @@ def suspend_guest(session: Session, domid: int) -> None:
     else:
         session.spend(SUSPEND_WAIT_SECONDS)
         session.err(_NOT_ACKNOWLEDGED.format(domid=domid))
-        if behaviour == "ignores":
+        if behaviour in ("ignores", "cannot"):
             session.spend(SUSPEND_WAIT_SECONDS)
         session.domain(domid).control_shutdown = ""
     session.err(

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from xenbackup.dom0.guest_configuration import find_configurations
 from xenbackup.dom0.host import Host
-from xenbackup.errors import CopyFailed, SnapshotFailed
+from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.errors import CopyCancelled, CopyFailed, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Domain
 from xenbackup.model.job import Consistency
@@ -19,6 +20,7 @@ from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.abandoning import copy_abandonable
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.devices import open_snapshot
 from xenbackup.pipeline.steps.clone import check_clone
 from xenbackup.pipeline.steps.snapshot import (
     check_guest_stands_still,
@@ -87,7 +89,7 @@ def _copy_disk(
     path = _check_source(context, disk, volumes)
     watch.begin_disk(disk, volumes)
     watch.raise_failure()
-    device = _open_source(context, disk, path)
+    device = _open_source(context, disk, path, watch)
     try:
         size_bytes = device.size_bytes if disk.grows else disk.size_bytes
         if device.size_bytes != size_bytes:
@@ -123,12 +125,26 @@ def _copy_disk(
     return replace(copied.stored, backing=_describe_backing(disk, volumes))
 
 
-def _open_source(context: RunContext, disk: PlannedDisk, path: str) -> BlockDevice:
+def _open_source(
+    context: RunContext, disk: PlannedDisk, path: str, watch: SnapshotWatch
+) -> BlockDevice:
     """What is read for a disk; of a volume below DRBD only what DRBD shows of it."""
-    device = context.host.open_volume(path)
+    made = _find_made(context, disk)
+    if made is None or not made.group:
+        device = context.host.open_volume(path)
+    else:
+        device = _open_snapshot(context, path, watch)
     if disk.kind is VolumeKind.BLOCK_DEVICE and disk.lv_uuid:
         return ClippedDevice(device, disk.size_bytes)
     return device
+
+
+def _open_snapshot(context: RunContext, path: str, watch: SnapshotWatch) -> BlockDevice:
+    try:
+        return open_snapshot(context, path, watch.explain_stop)
+    except CopyCancelled as error:
+        watch.raise_failure(error)
+        raise
 
 
 def _describe_backing(disk: PlannedDisk, volumes: tuple[LogicalVolume, ...]) -> StoredBacking:
@@ -158,8 +174,26 @@ def _copy_memory(
     except CopyFailed as error:
         watch.raise_failure(error)
         raise
+    _check_image(context, stored)
     context.journal.write(e.MemoryCopied(bytes_read=stored.size_bytes, digest=stored.digest))
     return stored
+
+
+def _check_image(context: RunContext, stored: StoredMemory) -> None:
+    """Refuse a copy of an image that was changed since it was verified: its digest would be right.
+
+    Raises: CopyFailed, SaveFailed.
+    """
+    found = inspect_memory_image(context.memory_image)
+    verified_bytes = context.record.image_size_bytes
+    reason = found.reason
+    if found.complete and stored.size_bytes != verified_bytes:
+        reason = f"it had {verified_bytes} bytes when it was verified, and {stored.size_bytes} now"
+    if reason:
+        raise CopyFailed(
+            f"The memory image {context.memory_image} changed after it was verified: {reason}.",
+            hint="look for what else writes in the spool, and at the health of its disk",
+        )
 
 
 def _check_source(

@@ -270,6 +270,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         {
             "guest-paused": "A guest is paused, and not by us.",
             "memory-may-be-taken": "A saved guest's memory may be gone when it returns.",
+            "suspend-not-offered": "A guest's kernel does not offer to be suspended.",
             "image-unchecked": "The toolstack destroys a guest before its image is checked.",
         },
     ),

@@ -13,7 +13,7 @@ from xenbackup.model.pipeline import AUTO
 from xenbackup.model.plan import DomainPlan, RefusedDomain
 from xenbackup.model.problem import Problem
 from xenbackup.planning.memory import predict_restore_memory
-from xenbackup.planning.obstacles import Obstacle, list_obstacles
+from xenbackup.planning.obstacles import MEMORY_STEPS, Obstacle, list_obstacles
 from xenbackup.planning.presets import PRESETS, select_pipeline
 from xenbackup.planning.validation.codes import make_problem
 from xenbackup.planning.validation.scene import Scene
@@ -28,6 +28,7 @@ def check_guests(scene: Scene) -> Iterator[Problem]:
         for obstacle in list_obstacles(scene.job, plan.domain, scene.inventory, specs):
             yield _report(plan.domain.name, obstacle)
         yield from _check_return(plan, scene.inventory)
+        yield from _check_suspend(plan, scene.inventory)
         yield from _check_durability(plan, scene.inventory)
         yield from _check_pause(plan)
 
@@ -106,6 +107,22 @@ def _check_return(plan: DomainPlan, inventory: Inventory) -> Iterator[Problem]:
             ),
             hint='use preset = "checkpoint", which never destroys it, or lower their maximum with '
             "`xl mem-max`",
+            domain=name,
+        )
+
+
+def _check_suspend(plan: DomainPlan, inventory: Inventory) -> Iterator[Problem]:
+    """What a guest says of itself is no proof: it is saved all the same, and xl finds out."""
+    name = plan.domain.name
+    if name in inventory.no_suspend and any(plan.has_step(step) for step in MEMORY_STEPS):
+        yield make_problem(
+            "suspend-not-offered",
+            subject=name,
+            message=(
+                f"{name}: its kernel lists what it obeys in xenstore, and suspend is not among "
+                "it: its memory can hardly be saved."
+            ),
+            hint='if a run fails for it, give it preset = "crash" in an [[override]]',
             domain=name,
         )
 
