@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import signal
 
 import pytest
@@ -113,6 +115,9 @@ def test_ctrl_c_only_stops_looking_and_cancel_stops_the_run(host: DaemonHost) ->
     host.let_go()
     ended = daemon.wait_for_event("round-ended")
     assert "cancelled" == ended["outcome"]
+    assert f"cancelled by user {pwd.getpwuid(os.geteuid()).pw_name}" in " ".join(
+        host.call("show", active.run).stdout.split()
+    )
     assert [] == host.find_wrongs()
 
 
@@ -128,6 +133,33 @@ def test_whole_round_is_cancelled_by_its_id_with_what_waits(host: DaemonHost) ->
     assert (INTERRUPTED, "cancelled") == (call.returncode, result["outcome"])
     assert ["cancelled", "cancelled"] == [run["outcome"] for run in result["runs"]]
     assert [] == host.find_wrongs()
+
+
+def test_a_guest_that_the_job_has_not_is_refused_at_once_as_in_the_foreground(
+    host: DaemonHost,
+) -> None:
+    called = host.directory.parent / "called"
+    hook = host.directory.parent / "hook"
+    hook.write_text(f'#!/bin/sh\necho "$0 $XENBACKUP_OUTCOME" >> {called}\n')
+    hook.chmod(0o755)
+    host.write_job(
+        "hooked",
+        'domains = ["we*"]\npreset = "checkpoint"\ndestination = "local"\n'
+        f'[hooks]\nbefore = ["{hook}"]\nafter = ["{hook}"]\nfailed = ["{hook}"]\n',
+    )
+    alone = [host.call("run", "hooked", "--domain", name) for name in ("wbe", "thinny", "weg")]
+    daemon = host.start()
+    served = [host.call("run", "hooked", "--domain", name) for name in ("wbe", "thinny", "weg")]
+    assert [2, 2, 2] == [call.returncode for call in alone]
+    assert [(call.returncode, call.stderr) for call in alone] == [
+        (call.returncode, call.stderr) for call in served
+    ]
+    assert 'Job hooked has no guest "wbe" on this host.' in alone[0].stderr
+    assert "did you mean `web`? Its guests are web" in " ".join(alone[0].stderr.split())
+    assert not called.exists()
+    assert [] == daemon.find_events("round-began")
+    assert 0 == host.call("run", "hooked", "--domain", "web").returncode
+    assert 2 == len(called.read_text().splitlines())
 
 
 def test_cancel_of_nothing_is_a_usage_error(host: DaemonHost) -> None:

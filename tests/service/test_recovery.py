@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from tests.service.living import DaemonHost, wait_for
 from xenbackup.errors import Locked, StateFailed
 from xenbackup.operations.house import House
 from xenbackup.operations.recover import RecoveredRun
+from xenbackup.operations.removals import FinishedRemovals
 from xenbackup.service import recovery as recoveries
 from xenbackup.service.attention import Attention
 from xenbackup.service.recovery import FIRST_RETRY_SECONDS, Recovery
@@ -45,6 +46,20 @@ def test_guests_of_a_dead_daemon_are_back_before_the_next_one_is_ready(host: Dae
     assert [] == host.find_wrongs()
 
 
+def test_a_removal_that_was_cut_off_is_finished_by_the_time_the_next_daemon_is_ready(
+    host: DaemonHost,
+) -> None:
+    assert 0 == host.call("run", "on-demand").returncode
+    (point,) = build_house(host.host).catalog.list_points()
+    home = host.directory / "srv/backup/web"
+    (home / point.point).rename(home / f".deleting-{point.point}")
+    daemon = host.start()
+    events = [found["event"] for found in daemon.read_log()]
+    assert 1 == events[: events.index("daemon-ready")].count("removal-finished")
+    assert not (home / f".deleting-{point.point}").exists()
+    assert () == build_house(host.host).catalog.list_points()
+
+
 @dataclass
 class Recoverer:
     """What `recover_runs` does next, and how often it was called; `woken` counts wake-ups."""
@@ -52,6 +67,7 @@ class Recoverer:
     act: Callable[[], tuple[RecoveredRun, ...]] = tuple
     calls: int = 0
     woken: int = 0
+    removals: FinishedRemovals = field(default_factory=FinishedRemovals)
 
     def recover(self, house: object, watcher: object) -> tuple[RecoveredRun, ...]:
         self.calls += 1
@@ -68,6 +84,7 @@ class Recoverer:
 def recoverer(monkeypatch: pytest.MonkeyPatch) -> Recoverer:
     found = Recoverer()
     monkeypatch.setattr(recoveries, "recover_runs", found.recover)
+    monkeypatch.setattr(recoveries, "finish_removals", lambda house: found.removals)
     return found
 
 
@@ -102,6 +119,24 @@ def test_recovery_that_left_something_wakes_whoever_sleeps_until_the_next(
         assert due is not None and due > FIRST_RETRY_SECONDS
     assert 4 == recoverer.calls
     assert "Too bad." in recovery.messages[0]
+
+
+def recover_and_read(recovery: Recovery) -> tuple[str, ...]:
+    recovery.recover_first()
+    return recovery.messages
+
+
+def test_a_removal_that_cannot_be_finished_is_told_and_tried_again(
+    recoverer: Recoverer, tmp_path: Path
+) -> None:
+    recovery = make_recovery(recoverer, tmp_path)
+    recoverer.removals = FinishedRemovals(troubles=("local: notes.txt is no part of a point",))
+    assert (
+        "A removal was not finished: local: notes.txt is no part of a point.",
+    ) == recover_and_read(recovery)
+    assert recovery.due_in_seconds is not None
+    recoverer.removals = FinishedRemovals(points=(RUN,), silent=("nas",))
+    assert () == recover_and_read(recovery)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.house import WEB_UUID, build_host, build_house, copy_host, make_job
 from tests.service.living import wait_for
@@ -126,6 +127,55 @@ def floor(pristine: Path, tmp_path: Path) -> Floor:
 def order(job: Job | None = None, due_at: datetime | None = None) -> RoundOrder:
     origin = Origin.DEMAND if due_at is None else Origin.SCHEDULE
     return RoundOrder(job=job or make_job("checkpoint"), origin=origin, due_at=due_at)
+
+
+def test_a_due_time_that_finds_two_rounds_of_its_job_waiting_is_left_out_and_the_log_says_why(
+    floor: Floor,
+) -> None:
+    job = make_job("checkpoint")
+    for hours in range(2):
+        floor.ledger.take_due(job, DUE_AT + timedelta(hours=hours))
+    third = DUE_AT + timedelta(hours=2)
+    with capture_logs() as entries:
+        floor.ledger.take_due(job, third)
+    assert [
+        {
+            "event": "due-time-skipped",
+            "log_level": "warning",
+            "job": "test",
+            "due_at": third.isoformat(),
+            "reason": "2 of its rounds are not done yet",
+        }
+    ] == [entry for entry in entries if entry["event"] == "due-time-skipped"]
+    skipped = floor.house.catalog.find_claimant("test", third)
+    (told,) = floor.house.catalog.list_failed_rounds(datetime.min.replace(tzinfo=UTC))
+    assert (skipped, Outcome.CANCELLED) == (told.round, told.outcome)
+    assert [
+        "Job test was due at 2026-11-23 04:30 UTC and left out: 2 of its rounds are not done yet."
+    ] == floor.remarks
+    floor.run_until_ended()
+
+
+def test_a_due_time_that_is_taken_or_left_out_lets_those_of_long_ago_be_forgotten(
+    floor: Floor,
+) -> None:
+    catalog = floor.house.catalog
+
+    def is_known(days: int) -> bool:
+        return catalog.find_claimant("test", DUE_AT - timedelta(days=days)) is not None
+
+    job = make_job("checkpoint")
+    for days in (300, 180, 95):
+        catalog.claim_due_time("test", DUE_AT - timedelta(days=days), RUN)
+    floor.ledger.take_due(job, DUE_AT)
+    wait_for(lambda: catalog.find_claimant("test", DUE_AT))
+    assert [False, True, True] == [is_known(days) for days in (300, 180, 95)]
+    catalog.claim_due_time("test", DUE_AT - timedelta(days=300), RUN)
+    floor.ledger.take_due(job, DUE_AT + timedelta(days=1))
+    floor.ledger.take_due(job, DUE_AT + timedelta(days=2))
+    assert "left out" in floor.remarks[0]
+    assert [False, True, True] == [is_known(days) for days in (300, 180, 95)]
+    floor.run_until_ended()
 
 
 def test_run_that_gets_no_thread_fails_and_its_round_ends(

@@ -55,6 +55,8 @@ class Life:
         self.catalog = FailingCatalog(path / "catalog.sqlite")
         self.now = at(now)
         self.begun: list[str] = []
+        self.taken: list[datetime] = []
+        self.keep: timedelta | None = None
         self.jobs = jobs
         self.boot()
 
@@ -73,8 +75,9 @@ class Life:
 
     def look(self) -> None:
         for job, due in self.agenda.find_ready(self.now):
-            if self.catalog.claim_due_time(job.name, due.due_at, "a-round"):
+            if self.catalog.claim_due_time(job.name, due.due_at, "a-round", keep=self.keep):
                 self.begun.append(f"{job.name} {due.due_at:%d %H:%M}")
+                self.taken.append(due.due_at)
             self.agenda.settle(due, self.now)
 
     def live(self, until: str, step: timedelta = timedelta(minutes=10)) -> None:
@@ -150,6 +153,30 @@ def test_clock_that_was_a_year_ahead_keeps_no_night_from_coming(
         life.boot()
     life.live("23 12:00")
     assert [f"nightly {day} 02:30" for day in (21, 22, 23)] == life.begun[1:]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("wrong", ["2036-11-30 12:00", "2026-11-27 01:00", "2026-11-25 12:00"])
+def test_a_clock_set_to_and_fro_runs_no_night_twice_though_old_ones_are_forgotten(
+    tmp_path: Path, wrong: str, restarted: bool
+) -> None:
+    job = make_job(catch_up_seconds=DAY.total_seconds())
+    life = Life(tmp_path, job, now="01 12:00")
+    life.keep = 5 * DAY
+    life.live("30 12:00", step=3 * HOUR)
+    assert life.catalog.find_claimant("nightly", at("02 02:30")) is None
+    life.now = datetime.fromisoformat(wrong).replace(tzinfo=UTC)
+    for _ in range(4):
+        if restarted:
+            life.boot()
+        life.look()
+        life.now += 12 * HOUR
+    life.now = at("30 12:00") + 3 * HOUR
+    if restarted:
+        life.boot()
+    life.look()
+    assert len(set(life.taken)) == len(life.taken)
+    assert [f"nightly {day:02} 02:30" for day in range(2, 31)] == life.begun[:29]
 
 
 def test_job_first_seen_by_a_clock_that_was_ahead_is_caught_up_once_the_clock_is_right(

@@ -174,6 +174,56 @@ def test_each_due_time_is_taken_once(catalog: Catalog) -> None:
     assert NOON + timedelta(days=1) == catalog.find_last_due_time("nightly")
 
 
+def claim_days(catalog: Catalog, *days: int, job: str = "nightly") -> None:
+    for day in days:
+        catalog.claim_due_time(job, NOON + timedelta(days=day), "r-1", keep=timedelta(days=10))
+
+
+def list_days(catalog: Catalog, days: range, job: str = "nightly") -> list[int]:
+    """Those of the days on which the job took a due time."""
+    return [
+        day for day in days if catalog.find_claimant(job, NOON + timedelta(days=day)) is not None
+    ]
+
+
+def test_due_times_of_long_ago_are_forgotten_of_the_same_job_alone(catalog: Catalog) -> None:
+    claim_days(catalog, 0, job="weekly")
+    claim_days(catalog, *range(100))
+    assert list(range(79, 100)) == list_days(catalog, range(-5, 105))
+    assert [0] == list_days(catalog, range(-5, 105), "weekly")
+
+
+def test_the_newest_due_time_of_long_ago_is_never_forgotten(catalog: Catalog) -> None:
+    """The job was off for a year: what was due before must not be due again."""
+    claim_days(catalog, 0, 1, 366, 367)
+    assert [0, 1, 366, 367] == list_days(catalog, range(400))
+
+
+def test_a_clock_ten_years_ahead_makes_nobody_forget_the_last_nights(catalog: Catalog) -> None:
+    claim_days(catalog, *range(30))
+    claim_days(catalog, *range(3650, 3655))
+    assert list(range(19, 30)) == list_days(catalog, range(60))[-11:]
+    assert NOON + timedelta(days=29) == catalog.find_last_due_time(
+        "nightly", until=NOON + timedelta(days=30)
+    )
+
+
+def test_a_due_time_that_another_round_has_taken_makes_nobody_forget(catalog: Catalog) -> None:
+    for day in (0, 50, 100):
+        catalog.claim_due_time("nightly", NOON + timedelta(days=day), "r-1")
+    claim_days(catalog, 100)
+    assert [0, 50, 100] == list_days(catalog, range(105))
+
+
+def test_a_time_that_nobody_wrote_is_damage(catalog: Catalog) -> None:
+    claim_days(catalog, 0)
+    with sqlite3.connect(catalog.path) as connection:
+        connection.execute("UPDATE due_times SET due_at = '2026 noon'")
+    connection.close()
+    assert None is catalog.find_last_due_time("nightly")
+    assert catalog.path.with_name("catalog.sqlite.damaged-1").exists()
+
+
 def test_newest_due_time_is_found_up_to_a_moment(catalog: Catalog) -> None:
     for days in (-1, 0, 365):
         catalog.claim_due_time("nightly", NOON + timedelta(days=days), "r-1")

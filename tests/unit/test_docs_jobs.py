@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,8 +15,11 @@ from xenbackup.config import Key, Section, describe_keys, load_configuration, lo
 from xenbackup.config.keys import REQUIRED, top_of
 from xenbackup.config.values import read_path, read_snapshot_size
 from xenbackup.errors import ConfigurationError
-from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, StepName
+from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, PipelineSpec, StepName, Window
 from xenbackup.model.pipeline import PRESETS, consistency_of
+from xenbackup.planning.beginnings import choose_begin
+from xenbackup.planning.schedule import find_due_times
+from xenbackup.records.journal import RESERVE_BYTES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "jobs.md").read_text()
 OTHERS_OF_DESTINATION = {"kind": 'path = "/srv"\n', "path": 'kind = "images"\n'}
@@ -178,3 +183,48 @@ def test_default_paths_of_the_documents_are_paths_that_are_taken() -> None:
         if key.unit == "absolute path" and key.default.startswith('"'):
             path = key.default.strip('"')
             assert path == read_path(path)
+
+
+def spell_due_times(schedule: str, day: date) -> str:
+    """A cell of the table about summer time: what is due on that day in Berlin."""
+    zone = ZoneInfo("Europe/Berlin")
+    midnight = datetime.combine(day, time(), tzinfo=zone)
+    following = datetime.combine(day + timedelta(days=1), time(), tzinfo=zone)
+    second = timedelta(seconds=1)
+    due = [
+        f"`{moment.astimezone(zone):%H:%M%z}`"
+        for moment in find_due_times(
+            schedule, zone, midnight.astimezone(UTC) - second, following.astimezone(UTC) - second
+        )
+    ]
+    return f"{len(due)} times" if len(due) > 4 else ", ".join(due) or "none"
+
+
+def test_examples_of_summer_time_are_what_the_daemon_does() -> None:
+    rows = list_rows("### Summer time")
+    assert 4 == len(rows)
+    for schedule, skipped, repeated in rows:
+        expression = schedule.strip("`")
+        assert spell_due_times(expression, date(2026, 3, 29)) == skipped
+        assert spell_due_times(expression, date(2026, 10, 25)) == repeated
+
+
+def test_room_that_a_journal_sets_aside_is_told() -> None:
+    assert f"Each sets {RESERVE_BYTES >> 10} KiB of its disk aside" in PAGE
+
+
+def test_window_whose_end_is_skipped_closes_an_hour_later_by_the_clock() -> None:
+    """As the section on summer time says: 02:30 is skipped, and 03:29 is still within."""
+    zone = ZoneInfo("Europe/Berlin")
+    window = Window(days=frozenset(range(7)), start_minute=60, end_minute=150)
+    job = Job(
+        name="nightly",
+        pipeline=PipelineSpec(preset="crash"),
+        destination="usb",
+        domains=("*",),
+        schedule="* * * * *",
+        windows=(window,),
+    )
+    for minute, within in ((29, True), (30, False)):
+        due_at = datetime(2026, 3, 29, 3, minute, tzinfo=zone).astimezone(UTC)
+        assert within == (choose_begin(job, due_at, "xen1", zone).begins_at == due_at)

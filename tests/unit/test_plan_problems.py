@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
 from tests.builders import UUID, make_plan
+from tests.house import build_host, build_house, make_job
+from xenbackup.model.job import JobSet
 from xenbackup.model.plan import Plan
 from xenbackup.model.problem import Problem, Severity
-from xenbackup.operations.plan import apply_problems
+from xenbackup.operations.check import check_house
+from xenbackup.operations.plan import apply_problems, plan_job
 
 PLAN = Plan(job="nightly", domains=(make_plan(),))
 
@@ -56,3 +65,25 @@ def test_a_problem_of_a_guest_that_is_refused_already_is_not_told_twice() -> Non
         Plan(job="nightly", domains=()), (make("disk-absent", Severity.ERROR),)
     )
     assert ((), ()) == (planned.refused, planned.problems)
+
+
+def test_jobs_without_a_zone_mean_the_hosts_own_also_after_its_next_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Berlin's change on 28 March 2027 half past four is 03:30 UTC, from it on 02:30 UTC."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    host = build_host(tmp_path / "host")
+    monkeypatch.setattr(host, "now", lambda: datetime(2027, 3, 26, 12, tzinfo=UTC))
+    nightly = replace(make_job("crash"), name="nightly", schedule="30 4 * * *")
+    sunday = replace(nightly, name="sunday", schedule="30 2 * * 0", timezone="UTC")
+    house = replace(build_house(host), jobs=JobSet(jobs=(nightly, sunday)))
+    (problem,) = [
+        problem
+        for problem in plan_job(house, nightly).problems
+        if problem.code == "schedule-collision"
+    ]
+    assert "due at 2027-03-28 02:30 UTC" in problem.message
+    checked = [
+        problem for found in check_house(house, nightly).checks for problem in found.problems
+    ]
+    assert problem in checked

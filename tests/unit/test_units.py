@@ -10,6 +10,8 @@ import pytest
 
 from xenbackup.cli.verbs import PLACES, load_verb
 from xenbackup.config.values import is_name
+from xenbackup.service.daemon import AFTERWARDS_SECONDS
+from xenbackup.service.recovery import EXTENSION_SECONDS
 
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = sorted(
@@ -221,3 +223,17 @@ def test_operators_may_start_but_do_nothing_else() -> None:
     assert ["start"] == re.findall(r'lookup\("verb"\) === "([a-z-]+)"', rule)
     assert ["xenbackup-operators"] == re.findall(r'isInGroup\("([a-z-]+)"\)', rule)
     assert 1 == rule.count("Result.YES")
+
+
+def test_limits_of_a_stop_are_those_that_the_installation_page_tells() -> None:
+    page = " ".join((FOLDER.parent / "docs/install.md").read_text(encoding="utf-8").split())
+    spelled = {"2min": "2 minutes", "10min": "10 minutes", "30s": "30 seconds"}
+    limits = {
+        name: spelled[read_settings(name)["Service.TimeoutStopSec"][0]]
+        for name in ("xenbackup.service", "xenbackup-run@.service", "xenbackup-recover.service")
+    }
+    for name, limit in limits.items():
+        unit = name.replace("@.", "@JOB.")
+        assert f"{limit} for `{unit}`" in page
+    assert f"as much time as that takes, {EXTENSION_SECONDS:.0f} seconds at a time" in page
+    assert f"hooks, plans and retention, it waits for {AFTERWARDS_SECONDS:.0f} seconds" in page

@@ -70,8 +70,11 @@ def _run_here(invocation: Invocation, house: House, job: Job, domain: str) -> in
     from xenbackup.errors import XenbackupError
     from xenbackup.model.names import make_run_id
     from xenbackup.operations.backup import run_round
+    from xenbackup.operations.plan import refuse_unknown_guest
     from xenbackup.operations.round import describe_failure, finish_round, prepare_round
 
+    if domain:
+        refuse_unknown_guest(house, job, domain)
     round_id = make_run_id(house.host.now(), house.entropy(6))
     with StopRequest(_STOPPING) as stop:
         try:

@@ -17,6 +17,7 @@ from xenbackup.model.printable import show_text
 if TYPE_CHECKING:
     from xenbackup.model.restore import RestoreMark
     from xenbackup.operations.recover import RecoveredRun
+    from xenbackup.operations.removals import FinishedRemovals
 
 _NO_STOPPING = "recovery goes on to its end: a guest is not left half-way."
 
@@ -26,12 +27,14 @@ _NO_STOPPING = "recovery goes on to its end: a guest is not left half-way."
 def recover(invocation: Invocation) -> int:
     """Finish or undo every run that was cut off (a kill, a power cut), the guest first.
 
-    Harmless at any time: runs that are alive in another process are left alone. A configuration
+    Removals of points that were cut off are finished too, where the destination is there. Harmless
+    at any time: runs that are alive in another process are left alone. A configuration
     that is broken keeps no guest down: what lies at destinations then waits until it is mended.
     """
     from xenbackup.cli.watching import PersonWatcher
     from xenbackup.model.progress import SilentWatcher
     from xenbackup.operations.recover import recover_runs
+    from xenbackup.operations.removals import finish_removals
     from xenbackup.operations.restore import list_incomplete_restores, settle_restores
 
     house = invocation.open_house_to_recover()
@@ -44,14 +47,15 @@ def recover(invocation: Invocation) -> int:
     )
     with StopRequest(_NO_STOPPING):
         recovered = recover_runs(house, watcher)
+        removals = finish_removals(house)
     settle_restores(house)
     restores = list_incomplete_restores(house)
-    healed = all(run.healed for run in recovered) and not restores
+    healed = all(run.healed for run in recovered) and not restores and not removals.troubles
     exit_code = int(ExitCode.GOOD if healed else ExitCode.RECOVERY_INCOMPLETE)
     if invocation.json:
-        invocation.output.emit(_shape(recovered, restores, exit_code))
+        invocation.output.emit(_shape(recovered, restores, removals, exit_code))
     else:
-        invocation.output.say(_report(recovered, restores, invocation.page))
+        invocation.output.say(_report(recovered, restores, removals, invocation.page))
     return exit_code
 
 
@@ -62,9 +66,12 @@ def _judge(run: RecoveredRun) -> str:
 
 
 def _report(
-    recovered: tuple[RecoveredRun, ...], restores: tuple[RestoreMark, ...], page: Page
+    recovered: tuple[RecoveredRun, ...],
+    restores: tuple[RestoreMark, ...],
+    removals: FinishedRemovals,
+    page: Page,
 ) -> str:
-    if not recovered and not restores:
+    if not (recovered or restores or removals.points or removals.troubles):
         return "Nothing to recover: every run has ended."
     parts = []
     if recovered:
@@ -83,6 +90,14 @@ def _report(
         )
         for mark in restores
     ]
+    notes += [
+        page.note(f"point {point}, whose removal had been cut off.", mark="Removed:")
+        for point in removals.points
+    ]
+    notes += [
+        page.note(f"a removal was not finished: {show_text(why)}.", mark="Left over:")
+        for why in removals.troubles
+    ]
     if any(not run.healed for run in recovered):
         notes.append(
             page.note(
@@ -94,7 +109,10 @@ def _report(
 
 
 def _shape(
-    recovered: tuple[RecoveredRun, ...], restores: tuple[RestoreMark, ...], exit_code: int
+    recovered: tuple[RecoveredRun, ...],
+    restores: tuple[RestoreMark, ...],
+    removals: FinishedRemovals,
+    exit_code: int,
 ) -> dict[str, object]:
     return {
         "schema": SCHEMA,
@@ -120,4 +138,9 @@ def _shape(
             }
             for mark in restores
         ],
+        "removals": {
+            "finished": list(removals.points),
+            "troubles": list(removals.troubles),
+            "silent": list(removals.silent),
+        },
     }

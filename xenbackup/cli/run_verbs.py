@@ -15,8 +15,12 @@ from xenbackup.errors import ExitCode, PointNotFound, UsageError, XenbackupError
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from xenbackup.cli.history import KnownRun
     from xenbackup.operations.house import House
     from xenbackup.operations.points import FoundPoint
+    from xenbackup.records.catalog_rows import FailedRound
 
 _DEFAULT_COUNT = 30
 
@@ -33,48 +37,82 @@ _DEFAULT_COUNT = 30
 )
 @click.pass_obj
 def runs(invocation: Invocation, number: int) -> int:
-    """List the runs, newest last, those that were cut off among them."""
+    """List the runs, newest last, those that were cut off among them.
+
+    A round that failed before any guest's turn came stands among them, without a domain.
+    """
     from xenbackup.cli.history import list_history
+    from xenbackup.cli.unbegun import list_failed_rounds, shape_failed_round
 
     house = invocation.open_house()
-    found = list_history(house, number)
+    found, failed = list_history(house, number), list_failed_rounds(house, number)
     if invocation.json:
-        invocation.output.emit({"schema": SCHEMA, "runs": [known.shape() for known in found]})
-        return int(ExitCode.GOOD)
-    if not found:
-        invocation.output.say("There are no runs yet.")
-        return int(ExitCode.GOOD)
-    now = house.host.now()
-    rows = [
-        (
-            known.run,
-            known.domain,
-            known.job,
-            style_outcome(known.outcome),
-            format_age(known.at, now=now) if known.at else "-",
-            format_duration(known.away_seconds) if known.away_seconds else "-",
+        invocation.output.emit(
+            {
+                "schema": SCHEMA,
+                "runs": [known.shape() for known in found],
+                "rounds": [shape_failed_round(known) for known in failed],
+            }
         )
-        for known in found
-    ]
-    headers = ("RUN", "DOMAIN", "JOB", "OUTCOME", "WHEN", "AWAY")
-    invocation.output.say(invocation.page.table(headers, rows, "lllllr"))
-    for known in found:
-        if known.owes:
-            text = f"{known.run} owes: {show_text(known.owes)}"
-            invocation.output.say("\n" + invocation.page.note(text, mark="Owed:"))
-    if any(known.unfinished for known in found):
-        note = "a run was cut off or is under way: `xenbackup recover` finishes what was cut off."
-        invocation.output.say("\n" + invocation.page.note(note, mark="Hint:"))
+    elif found or failed:
+        _report_runs(invocation, found, failed, number, house.host.now())
+    else:
+        invocation.output.say("There are no runs yet.")
     return int(ExitCode.GOOD)
 
 
+def _report_runs(
+    invocation: Invocation,
+    found: tuple[KnownRun, ...],
+    failed: tuple[FailedRound, ...],
+    number: int,
+    now: datetime,
+) -> None:
+    """The newest of both in one table, and below it what somebody should do about them."""
+    from xenbackup.cli.unbegun import list_last_failures, tell_failed_round
+
+    lines = [
+        (known.run, known.domain, known.job, known.outcome, known.at, known.away_seconds)
+        for known in found
+    ]
+    lines += [
+        (known.round, "-", known.job, known.outcome.value, known.ended_at, 0.0) for known in failed
+    ]
+    rows = [
+        (
+            name,
+            domain,
+            job,
+            style_outcome(outcome),
+            format_age(at, now=now) if at else "-",
+            format_duration(away_seconds) if away_seconds else "-",
+        )
+        for name, domain, job, outcome, at, away_seconds in sorted(lines, key=lambda line: line[0])[
+            -number:
+        ]
+    ]
+    headers = ("RUN", "DOMAIN", "JOB", "OUTCOME", "WHEN", "AWAY")
+    page, output = invocation.page, invocation.output
+    output.say(page.table(headers, rows, "lllllr"))
+    for known in found:
+        if known.owes:
+            text = f"{known.run} owes: {show_text(known.owes)}"
+            output.say("\n" + page.note(text, mark="Owed:"))
+    for came_to_nothing in list_last_failures(failed, found):
+        output.say("\n" + tell_failed_round(came_to_nothing, page))
+    if any(known.unfinished for known in found):
+        note = "a run was cut off or is under way: `xenbackup recover` finishes what was cut off."
+        output.say("\n" + page.note(note, mark="Hint:"))
+
+
 @click.command(cls=Verb, short_help="Tell the story of a run, and what is in its recovery point.")
-@click.argument("name", metavar="RUN|POINT")
+@click.argument("name", metavar="RUN|POINT|ROUND")
 @click.pass_obj
 def show(invocation: Invocation, name: str) -> int:
     """Tell the story of a run, and what is in the recovery point that it left.
 
-    A point bears its run's id; a unique beginning of it will do, and so will DOMAIN@latest.
+    A point bears its run's id; a unique beginning of it will do, and so will DOMAIN@latest. Of a
+    round that failed before any guest's turn came, tell why.
     """
     from xenbackup.cli.point_facts import report_point, shape_point
     from xenbackup.cli.story import find_story
@@ -83,13 +121,14 @@ def show(invocation: Invocation, name: str) -> int:
     point, trouble = _look_for_point(house, name)
     story = find_story(house, point.point if point else name)
     if point is None and story is None:
-        raise trouble or UsageError(f'No run or recovery point is called "{show_text(name)}".')
+        return _show_unbegun(invocation, house, name, trouble)
     if invocation.json:
         invocation.output.emit(
             {
                 "schema": SCHEMA,
                 "run": story.shape() if story else None,
                 "point": shape_point(house, point) if point else None,
+                "round": None,
             }
         )
         return int(ExitCode.GOOD)
@@ -102,6 +141,33 @@ def show(invocation: Invocation, name: str) -> int:
     elif trouble is not None and not isinstance(trouble, PointNotFound):
         parts.append(page.note(trouble.message))
     invocation.output.say("\n\n".join(parts))
+    return int(ExitCode.GOOD)
+
+
+def _show_unbegun(
+    invocation: Invocation, house: House, name: str, trouble: XenbackupError | None
+) -> int:
+    """What the catalog alone knows. Raises: UsageError, or why there is no point of that name."""
+    from xenbackup.cli import unbegun
+
+    failed = unbegun.find_failed_round(house, name)
+    recorded = None if failed else unbegun.find_recorded_run(house, name)
+    page, now = invocation.page, house.host.now()
+    if failed is None and recorded is None:
+        raise trouble or UsageError(f'No run or recovery point is called "{show_text(name)}".')
+    if invocation.json:
+        invocation.output.emit(
+            {
+                "schema": SCHEMA,
+                "run": unbegun.shape_recorded_run(recorded) if recorded else None,
+                "point": None,
+                "round": unbegun.shape_failed_round(failed) if failed else None,
+            }
+        )
+    elif failed is not None:
+        invocation.output.say(unbegun.report_failed_round(failed, page, now))
+    elif recorded is not None:
+        invocation.output.say(unbegun.report_recorded_run(recorded, page, now))
     return int(ExitCode.GOOD)
 
 

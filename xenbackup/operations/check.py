@@ -16,6 +16,7 @@ from xenbackup.operations.house import House
 from xenbackup.operations.open_runs import is_at_work
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.tellable import describe_telling, list_telling_problems
+from xenbackup.operations.zones import read_host_zone
 from xenbackup.planning.plan import plan_backup
 from xenbackup.planning.validation import CODES, Check, make_problem, validate, validate_host
 from xenbackup.planning.validation.volumes import find_pools
@@ -86,7 +87,7 @@ def check_house(house: House, job: Job | None = None) -> CheckReport:
     setting = Setting(
         configuration=house.configuration,
         jobs=house.jobs,
-        now=house.host.now().astimezone(),
+        now=house.host.now().astimezone(read_host_zone(house.host)),
     )
     problems = [
         *_list_runs(house),

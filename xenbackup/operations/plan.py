@@ -14,6 +14,7 @@ from xenbackup.model.run import RunResult
 from xenbackup.model.setting import Setting
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.operations.zones import read_host_zone
 from xenbackup.planning.plan import plan_backup
 from xenbackup.planning.presets import select_domains
 from xenbackup.planning.validation import CODES, Check, validate
@@ -54,7 +55,7 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     setting = Setting(
         configuration=house.configuration,
         jobs=house.jobs,
-        now=house.host.now().astimezone(),
+        now=house.host.now().astimezone(read_host_zone(house.host)),
         plan=plan,
     )
     return apply_problems(plan, validate(job, inventory, setting))
@@ -79,6 +80,25 @@ def plan_round(house: House, job: Job, only_domain: str = "") -> Plan:
             f'Job {job.name} has no guest "{show_text(only_domain)}" on this host.',
             hint=f"{nearest} {listed[0].upper()}{listed[1:]}" if nearest else listed,
         ) from error
+
+
+def refuse_unknown_guest(house: House, job: Job, only_domain: str) -> None:
+    """Before anything is begun for it: a guest that is none of the job's is a slip of the hand.
+
+    Whatever else may be wrong is for the round to meet, with all that surrounds it.
+
+    Raises: UsageError as `plan_round` does.
+    """
+    try:
+        if select_domains(job, (only_domain,)):
+            running = house.toolstack.list_domains()
+            if any(found.name == only_domain for found in running):
+                return
+        plan_round(house, job, only_domain)
+    except UsageError:
+        raise
+    except XenbackupError:
+        return
 
 
 def apply_problems(plan: Plan, problems: tuple[Problem, ...]) -> Plan:

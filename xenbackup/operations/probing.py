@@ -53,7 +53,9 @@ class Probe:
     def _begin(
         self, key: str, question: Callable[[], _T], answers: dict[str, _T]
     ) -> threading.Thread | None:
-        """A thread that asks; None while an earlier one still hangs on the same question."""
+        """A thread that asks; None while an earlier one still hangs on the same question, or
+        when no thread can be had.
+        """
 
         def ask() -> None:
             try:
@@ -69,7 +71,12 @@ class Probe:
                 return None
             self._hanging.add(key)
         thread = threading.Thread(target=ask, name=f"probe {key}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # none can be had: there is no answer, and it is asked again
+            with self._lock:
+                self._hanging.discard(key)
+            return None
         return thread
 
 

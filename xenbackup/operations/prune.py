@@ -27,6 +27,7 @@ from xenbackup.model.job import DestinationKind, DestinationSpec, Job
 from xenbackup.model.point import PointSummary
 from xenbackup.operations.house import House
 from xenbackup.operations.journals import trim_journals
+from xenbackup.operations.removals import finish_in_store
 from xenbackup.operations.restore_sight import open_marks
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.zones import find_zone
@@ -180,9 +181,9 @@ class _Pruning:
                 )
 
     def _finish_removals(self, spec: DestinationSpec, store: PointStore) -> None:
-        finished, left = store.finish_removals()
-        self.finished += finished
-        self.troubles += [f"{spec.name}: {why}" for why in left]
+        ended = finish_in_store(self._house, spec.name, store)
+        self.finished += ended.points
+        self.troubles += ended.troubles
 
     def _note_listing(self, spec: DestinationSpec, listing: PointListing) -> None:
         self.damaged += listing.damaged

@@ -26,6 +26,9 @@ _ON_TIME = timedelta(minutes=2)
 _LOOKED_BACK = timedelta(days=31)
 """Due times older than `catch_up` by more than this are not even told of."""
 
+_REMEMBERED = timedelta(days=90)
+"""Clocks that are set are not set back by more, unless they were wrong for as long."""
+
 _TRIES = 20_000
 """So many due times, or blackouts, in a row without a beginning: there is none."""
 
@@ -77,6 +80,15 @@ def choose_begin(job: Job, due_at: datetime, hostname: str, zone: tzinfo) -> Beg
     """When a due time of the job begins on this host. `zone` is that of its schedule."""
     following = next(iterate_due_times(job.schedule, zone, due_at), None)
     return _choose(job, due_at, following, hostname, zone)
+
+
+def find_memory(job: Job) -> timedelta:
+    """How long the job's due times must be remembered after they were taken.
+
+    A clock may be set back, and what was due then is due again; what `catch_up` looks back at from
+    there must still be known.
+    """
+    return _REMEMBERED + timedelta(seconds=job.catch_up_seconds)
 
 
 def find_next_beginning(job: Job, after: datetime, zone: tzinfo, hostname: str) -> DueTime | None:

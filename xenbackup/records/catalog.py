@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -147,12 +147,12 @@ class Catalog:
 
     def list_failed_rounds(self, since: datetime) -> tuple[FailedRound, ...]:
         """Those that ended after `since`, oldest first. Raises: StateFailed."""
-        return self._run(
-            lambda connection: tuple(
-                rows.build_failed_round(row)
-                for row in connection.execute(rows.LIST_FAILED_ROUNDS, rows.bind((since,)))
-            )
-        )
+        return self._read_failed_rounds(rows.LIST_FAILED_ROUNDS, rows.bind((since,)))
+
+    def find_failed_rounds(self, prefix: str, limit: int) -> tuple[FailedRound, ...]:
+        """The newest whose id begins so, newest first. Raises: StateFailed."""
+        values = rows.bind((len(prefix), prefix, limit))
+        return self._read_failed_rounds(rows.FIND_FAILED_ROUNDS, values)
 
     # Points
 
@@ -194,14 +194,25 @@ class Catalog:
 
     # Due times
 
-    def claim_due_time(self, job: str, due_at: datetime, round: str) -> bool:
+    def claim_due_time(
+        self, job: str, due_at: datetime, round: str, *, keep: timedelta | None = None
+    ) -> bool:
         """Take a due time for a round; False when another took it: each is run once.
+
+        With `keep`, what the job took long before is forgotten: not what is younger than that, and
+        of what is older, not the newest nor what was due less than `keep` before it. So a clock
+        that is years ahead for a while makes nobody forget the last night there was.
 
         Raises: StateFailed.
         """
 
         def claim(connection: sqlite3.Connection) -> bool:
-            return connection.execute(rows.INSERT_DUE, values).rowcount == 1
+            if connection.execute(rows.INSERT_DUE, values).rowcount != 1:
+                return False
+            newest = _find_due(connection, job, due_at - keep) if keep is not None else None
+            if keep is not None and newest is not None:
+                connection.execute(rows.DELETE_DUE, rows.bind((job, newest - keep)))
+            return True
 
         values = rows.bind((job, due_at, round))
         return self._run(claim, writes=True)
@@ -221,13 +232,7 @@ class Catalog:
         Raises: StateFailed.
         """
         newest_asked = until or datetime.max.replace(tzinfo=UTC)
-
-        def find(connection: sqlite3.Connection) -> datetime | None:
-            found = connection.execute(rows.FIND_DUE, rows.bind((job, newest_asked)))
-            (newest,) = found.fetchone()
-            return datetime.fromisoformat(newest).astimezone(UTC) if newest else None
-
-        return self._run(find)
+        return self._run(lambda connection: _find_due(connection, job, newest_asked))
 
     def note_schedule(self, job: str, schedule: str, at: datetime) -> datetime:
         """Note that a job has this schedule; returns since when it has. "" is for none.
@@ -238,7 +243,7 @@ class Catalog:
         def note(connection: sqlite3.Connection) -> datetime:
             # All rows are fetched: SQLite ends the statement, and so the transaction may end.
             ((first_seen,),) = connection.execute(rows.NOTE_SCHEDULE, values).fetchall()
-            return datetime.fromisoformat(first_seen).astimezone(UTC)
+            return rows.read_moment(first_seen)
 
         values = rows.bind((job, schedule, at))
         return self._run(note, writes=True)
@@ -248,7 +253,7 @@ class Catalog:
 
         def find(connection: sqlite3.Connection) -> tuple[tuple[str, datetime], ...]:
             return tuple(
-                (job, datetime.fromisoformat(first_seen).astimezone(UTC))
+                (job, rows.read_moment(first_seen))
                 for job, first_seen in connection.execute(rows.LIST_SCHEDULES)
             )
 
@@ -260,6 +265,15 @@ class Catalog:
         return self._run(
             lambda connection: tuple(
                 rows.build_run(row) for row in connection.execute(query, values)
+            )
+        )
+
+    def _read_failed_rounds(
+        self, query: str, values: tuple[object, ...]
+    ) -> tuple[FailedRound, ...]:
+        return self._run(
+            lambda connection: tuple(
+                rows.build_failed_round(row) for row in connection.execute(query, values)
             )
         )
 
@@ -351,6 +365,12 @@ class Catalog:
         sync_folder(self.path.parent)
 
 
+def _find_due(connection: sqlite3.Connection, job: str, until: datetime) -> datetime | None:
+    """The newest due time up to then that the job took. Raises: rows.BadRow."""
+    (newest,) = connection.execute(rows.FIND_DUE, rows.bind((job, until))).fetchone()
+    return rows.read_moment(newest) if newest else None
+
+
 def _read_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -366,6 +386,8 @@ def _check_soundness(connection: sqlite3.Connection) -> None:
         rows.build_point(row)
     for row in connection.execute(rows.SELECT_FAILED_ROUNDS):
         rows.build_failed_round(row)
+    for (moment,) in connection.execute(rows.SELECT_MOMENTS):
+        rows.read_moment(moment)
 
 
 def _is_damage(error: sqlite3.DatabaseError | rows.BadRow) -> bool:

@@ -67,6 +67,10 @@ INSERT_FAILED_ROUND = (
 SELECT_FAILED_ROUNDS = "SELECT round, job, ended_at, outcome, error, hint FROM failed_rounds"
 # Texts in UTC sort as times do.
 LIST_FAILED_ROUNDS = f"{SELECT_FAILED_ROUNDS} WHERE ended_at > CAST(? AS TEXT) ORDER BY round"
+FIND_FAILED_ROUNDS = (
+    f"{SELECT_FAILED_ROUNDS} WHERE substr(round, 1, ?) = CAST(? AS TEXT) "
+    "ORDER BY round DESC LIMIT ?"
+)
 INSERT_POINT = (
     "INSERT OR REPLACE INTO points (destination, point, domain, identity, job, consistency, "
     "created_at, size_bytes, stored_bytes, has_memory, pinned) VALUES "
@@ -81,11 +85,13 @@ LIST_POINTS = f"{SELECT_POINTS} ORDER BY created_at, point"
 LIST_POINTS_OF_DOMAIN = f"{SELECT_POINTS} WHERE domain = CAST(? AS TEXT) ORDER BY created_at, point"
 DELETE_POINT = "DELETE FROM points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
 DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
+SELECT_MOMENTS = "SELECT due_at FROM due_times UNION ALL SELECT first_seen_at FROM schedules"
+DELETE_DUE = "DELETE FROM due_times WHERE job = CAST(? AS TEXT) AND due_at < CAST(? AS TEXT)"
 FIND_DUE = (
     "SELECT max(due_at) FROM due_times WHERE job = CAST(? AS TEXT) AND due_at <= CAST(? AS TEXT)"
 )
-# A time noted by a clock that was ahead gives way to an earlier one.
 LIST_SCHEDULES = "SELECT job, first_seen_at FROM schedules WHERE schedule <> '' ORDER BY job"
+# A time noted by a clock that was ahead gives way to an earlier one.
 NOTE_SCHEDULE = (
     "INSERT INTO schedules (job, schedule, first_seen_at) VALUES "
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT)) ON CONFLICT (job) DO UPDATE SET "
@@ -105,6 +111,14 @@ INSERT_DUE = (
 def read_text(raw: bytes) -> str:
     """Text as we keep names everywhere: bytes that are no UTF-8 become lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def read_moment(text: str) -> datetime:
+    """A time as it stands in a row. Raises: BadRow."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadRow(f"time {text}: {error}") from error
 
 
 def bind(values: Iterable[object]) -> tuple[object, ...]:

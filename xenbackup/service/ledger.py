@@ -16,6 +16,7 @@ from xenbackup.model.live import Origin, WaitingRun
 from xenbackup.model.names import make_run_id
 from xenbackup.model.run import RoundResult
 from xenbackup.operations.round import describe_failure, note_failed_round
+from xenbackup.planning.beginnings import find_memory
 from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 from xenbackup.service.board import Board
 from xenbackup.service.definitions import Definitions
@@ -96,12 +97,13 @@ class RoundLedger:
         if len(active) >= _WAITING_ROUNDS:
             house = self._definitions.house
             skipped = make_run_id(house.host.now(), house.entropy(6))
-            house.catalog.claim_due_time(job.name, due_at, skipped)
-            _log.warning("due-time-skipped", job=job.name, due_at=due_at.isoformat())
-            told = f"left out: {len(active)} of its rounds are not done yet."
+            house.catalog.claim_due_time(job.name, due_at, skipped, keep=find_memory(job))
+            reason = f"{len(active)} of its rounds are not done yet"
+            _log.warning("due-time-skipped", job=job.name, due_at=due_at.isoformat(), reason=reason)
+            told = f"left out: {reason}."
             self._remark(f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
-            reason = Interrupted(f"Due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
-            note_failed_round(house, describe_failure(job, skipped, reason, cancelled=True))
+            error = Interrupted(f"Due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
+            note_failed_round(house, describe_failure(job, skipped, error, cancelled=True))
             return
         self.accept(RoundOrder(job=job, origin=Origin.SCHEDULE, due_at=due_at)).start()
 

@@ -12,17 +12,19 @@ import structlog
 from xenbackup.errors import Locked, XenbackupError
 from xenbackup.operations.house import House
 from xenbackup.operations.recover import RecoveredRun, recover_runs
+from xenbackup.operations.removals import finish_removals
 from xenbackup.operations.run_log import LogWatcher
 from xenbackup.service.attention import Attention
 from xenbackup.system.systemd_notify import Notifier
 
 FIRST_RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3600.0
+EXTENSION_SECONDS = 30.0
+"""How much more time systemd is asked for at once."""
 _OTHERS_SECONDS = 600.0
 _MARKS_FOLDER = "restores"
 _NAME = "recovery"
 _POLL_SECONDS = 1.0
-_EXTENSION_SECONDS = 30.0
 _EXTEND_EVERY_SECONDS = 4.0
 
 _log = structlog.get_logger("xenbackup.daemon")
@@ -125,6 +127,7 @@ class Recovery:
         try:
             recovered = recover_runs(self._find_house(), LogWatcher())
             restores = self._list_restores()
+            removals = finish_removals(self._find_house()).troubles
         except Locked as error:
             self._note((error.message,), soon=True)
             return False
@@ -149,7 +152,8 @@ class Recovery:
         # Whoever is at work on a run may be killed, and then nobody else would look at it.
         own = self._list_own()
         elsewhere = any(run.running and run.run not in own for run in recovered)
-        self._note((*left, *restores), soon=elsewhere)
+        stays = [f"A removal was not finished: {why}." for why in removals]
+        self._note((*left, *restores, *stays), soon=elsewhere)
         return True
 
     def _list_restores(self) -> list[str]:
@@ -214,5 +218,5 @@ class extend_timeout:  # noqa: N801 - used as a function: `with extend_timeout(â
 
     def _extend(self) -> None:
         if self._goes_on():
-            self._notifier.extend_timeout(_EXTENSION_SECONDS)
+            self._notifier.extend_timeout(EXTENSION_SECONDS)
             self._notifier.feed_watchdog()

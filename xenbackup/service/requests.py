@@ -11,8 +11,9 @@ import structlog
 from xenbackup.errors import UsageError
 from xenbackup.model.live import LiveStatus, Origin
 from xenbackup.model.status import GuestList, encode_report
+from xenbackup.operations.plan import refuse_unknown_guest
 from xenbackup.service.control.events import Noted, StatusTold
-from xenbackup.service.control.peers import Peer
+from xenbackup.service.control.peers import Peer, name_user
 from xenbackup.service.control.protocol import (
     AnyRequest,
     AttachRequest,
@@ -83,7 +84,11 @@ class RequestDesk:
         stream.end(0)
 
     def _run(self, request: RunRequest, peer: Peer, stream: Stream) -> None:
-        job = self._definitions.house.find_job(request.job)
+        house = self._definitions.house
+        job = house.find_job(request.job)
+        if request.domain:
+            # Now, while the client can be told: later it would be a round that failed.
+            refuse_unknown_guest(house, job, request.domain)
         order = RoundOrder(job=job, origin=Origin.DEMAND, domain=request.domain)
         _log.info("round-asked-for", job=job.name, domain=request.domain, uid=peer.uid)
         accepted = self._ledger.accept(order)
@@ -108,7 +113,7 @@ class RequestDesk:
         raise _describe_choice(name, [known.round_id for known in found.values()])
 
     def _cancel(self, name: str, peer: Peer, stream: Stream) -> None:
-        reason = f"cancelled by user {peer.uid}"
+        reason = f"cancelled by user {name_user(peer.uid)}"
         rounds = [known for known in self._ledger.list_rounds() if known.round_id.startswith(name)]
         runs = [run for run in self._queue.list_running() if run.run_id.startswith(name)]
         choice = [known.round_id for known in rounds] + [run.run_id for run in runs]

@@ -27,6 +27,7 @@ from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_round
 from xenbackup.operations.recover import settle_debts
 from xenbackup.operations.round import describe_failure, finish_round, prepare_round
+from xenbackup.planning.beginnings import find_memory
 from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 from xenbackup.service.audience import Audience
 from xenbackup.service.control.events import Event
@@ -191,7 +192,8 @@ class DaemonRound:
             if catalog.find_claimant(self.job.name, due_at) not in (None, self.round_id):
                 return False
             self._keep()
-            if not catalog.claim_due_time(self.job.name, due_at, self.round_id):
+            keep = find_memory(self.job)
+            if not catalog.claim_due_time(self.job.name, due_at, self.round_id, keep=keep):
                 return catalog.find_claimant(self.job.name, due_at) == self.round_id
         except XenbackupError as error:
             # Whoever cannot write this down backs up all the same: once too often beats never.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Shell
 from tests.unit.cli.test_stopping import assert_nothing_is_left, call_with_signals
+from xenbackup.bootstrap import open_house
+from xenbackup.model.job import DESTINATION_MARKER_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +57,8 @@ def test_recovery_as_json(shell: Shell) -> None:
     called = shell("recover", "--json")
     assert (0, "") == (called.exit_code, called.err)
     shape = called.json
-    assert ["schema", "exit_code", "runs", "restores"] == list(shape)
+    assert ["schema", "exit_code", "runs", "restores", "removals"] == list(shape)
+    assert {"finished": [], "troubles": [], "silent": []} == shape["removals"]
     assert isinstance(shape["runs"], list)
     (run,) = shape["runs"]
     assert ["run", "domain", "healed", "running", "messages"] == list(run)
@@ -108,3 +112,48 @@ def test_restore_that_was_cut_off_is_left_over_until_it_is_completed(
     assert 0 == again.exit_code, again.err
     assert 0 == shell("recover").exit_code
     assert_nothing_is_left(shell)
+
+
+def cut_removal_off(shell: Shell) -> Path:
+    """What a prune leaves that is killed after its first step."""
+    point = shell.latest_point("web")
+    home = shell.directory / "srv/backup/web"
+    return (home / point).rename(home / f".deleting-{point}")
+
+
+def test_a_removal_that_was_cut_off_is_finished(shell: Shell) -> None:
+    rest = cut_removal_off(shell)
+    called = shell("recover")
+    assert 0 == called.exit_code
+    point = rest.name.removeprefix(".deleting-")
+    assert f"Removed: point {point}, whose removal had been cut off." in called.out
+    assert not rest.exists()
+    assert "web" not in {
+        found.domain for found in open_house(shell.host, None).catalog.list_points()
+    }
+    assert "Nothing to recover" in shell("recover").out
+
+
+def test_a_half_removed_point_on_a_disk_that_is_not_mounted_waits(shell: Shell) -> None:
+    rest = cut_removal_off(shell)
+    marker = shell.directory / "srv/backup" / DESTINATION_MARKER_FILE
+    content = marker.read_bytes()
+    marker.unlink()
+    called = shell("recover")
+    assert (0, True) == (called.exit_code, "Nothing to recover" in called.out)
+    assert rest.is_dir()
+    marker.write_bytes(content)
+    removals = shell("recover", "--json").json["removals"]
+    assert {
+        "finished": [rest.name.removeprefix(".deleting-")], "troubles": [], "silent": [],
+    } == removals  # fmt: skip
+
+
+def test_what_a_half_removed_point_holds_beside_its_parts_stays_and_is_told(shell: Shell) -> None:
+    rest = cut_removal_off(shell)
+    (rest / "notes.txt").write_text("mine")
+    called = shell("recover")
+    assert 13 == called.exit_code
+    told = " ".join(called.out.split())
+    assert f"Left over: a removal was not finished: local: web: notes.txt in {rest.name} " in told
+    assert ["notes.txt"] == [path.name for path in rest.iterdir()]

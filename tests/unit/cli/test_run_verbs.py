@@ -163,7 +163,8 @@ def test_runs_lists_what_was_run(shell: Shell) -> None:
     assert "RUN                      DOMAIN  JOB      OUTCOME  WHEN" in called.out
     assert re.search(rf"^{RUN_ID.pattern}  web +nightly +ok ", called.out, re.M)
     shape = shell("runs", "--json", "-n", "1").json
-    assert ["schema", "runs"] == list(shape)
+    assert ["schema", "runs", "rounds"] == list(shape)
+    assert [] == shape["rounds"]
     assert isinstance(shape["runs"], list)
     assert [
         "run",
@@ -186,7 +187,7 @@ def test_runs_lists_what_was_run(shell: Shell) -> None:
 
 def test_runs_without_any(bare: Shell) -> None:
     assert (0, "There are no runs yet.\n") == (bare("runs").exit_code, bare("runs").out)
-    assert {"schema": 1, "runs": []} == bare("runs", "--json").json
+    assert {"schema": 1, "runs": [], "rounds": []} == bare("runs", "--json").json
 
 
 def test_show_tells_the_story_and_the_point(shell: Shell) -> None:
@@ -212,7 +213,8 @@ def test_show_tells_the_story_and_the_point(shell: Shell) -> None:
 
 def test_show_as_json(shell: Shell) -> None:
     shape = shell("show", "web@latest", "--json").json
-    assert ["schema", "run", "point"] == list(shape)
+    assert ["schema", "run", "point", "round"] == list(shape)
+    assert shape["round"] is None
     run, point = shape["run"], shape["point"]
     assert isinstance(run, dict)
     assert isinstance(point, dict)

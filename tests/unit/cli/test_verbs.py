@@ -75,9 +75,13 @@ def test_log_is_quiet_unless_asked(shell: Shell) -> None:
 def test_recover_with_nothing_to_do(shell: Shell) -> None:
     called = shell("recover")
     assert (0, "Nothing to recover: every run has ended.\n") == (called.exit_code, called.out)
-    assert {"schema": 1, "exit_code": 0, "runs": [], "restores": []} == shell(
-        "recover", "--json"
-    ).json
+    assert {
+        "schema": 1,
+        "exit_code": 0,
+        "runs": [],
+        "restores": [],
+        "removals": {"finished": [], "troubles": [], "silent": []},
+    } == shell("recover", "--json").json
 
 
 def test_destination_init_is_repeatable(bare: Shell) -> None:

@@ -41,7 +41,7 @@ from xenbackup.service.control.events import (
     ResultTold,
     StepDone,
 )
-from xenbackup.service.control.peers import HostAccounts, Peer
+from xenbackup.service.control.peers import HostAccounts, Peer, name_user
 from xenbackup.service.control.permissions import Role
 from xenbackup.service.control.protocol import (
     REQUESTS,
@@ -205,6 +205,14 @@ def test_accounts_of_the_host_know_its_groups_and_miss_what_is_not_there() -> No
     assert frozenset({7}) == accounts.list_groups(2**31 - 7, 7)
     assert None is accounts.find_group("no-such-group-here")
     assert 0 == accounts.find_group("root")
+
+
+def test_a_user_is_named_where_the_host_knows_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "root" == name_user(0)
+    assert str(2**31 - 7) == name_user(2**31 - 7)
+    strange = pwd.struct_passwd(("a\nb" + "c" * 80, "x", 1, 1, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: strange)
+    assert "a\\nb" + "c" * 60 + "…" == name_user(1)
 
 
 def test_errors_of_whoever_answers_reach_the_client_with_their_exit_code(serve: Serve) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import takewhile
+from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-
+from xenbackup.errors import ConfigurationError
 from xenbackup.model.job import Job
 from xenbackup.model.problem import Problem
 from xenbackup.planning.presets import select_domains
+from xenbackup.planning.schedule import find_due_times
 from xenbackup.planning.validation.codes import make_problem
 from xenbackup.planning.validation.scene import Scene
 
@@ -28,11 +27,9 @@ def list_due_times(job: Job, now: datetime) -> tuple[datetime, ...]:
     if not job.schedule or zone is None:
         return ()
     try:
-        times: Iterator[datetime] = CronSim(job.schedule, now.astimezone(zone))
-    except CronSimError:
+        return tuple(find_due_times(job.schedule, zone, now, now + HORIZON))
+    except ConfigurationError:
         return ()
-    end = now + HORIZON
-    return tuple(time.astimezone(UTC) for time in takewhile(lambda time: time <= end, times))
 
 
 def _find_zone(job: Job, now: datetime) -> tzinfo | None:

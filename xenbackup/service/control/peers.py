@@ -10,8 +10,10 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
+from xenbackup.model.printable import show_text
 from xenbackup.service.control.permissions import Role
 
+_NAME_LIMIT = 64
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -63,6 +65,14 @@ class HostAccounts:
             return frozenset({gid, *os.getgrouplist(user, gid)})
         except (KeyError, OSError):
             return frozenset({gid})
+
+
+def name_user(uid: int) -> str:
+    """The user's name as the host knows it, for a person; else the number."""
+    try:
+        return show_text(pwd.getpwuid(uid).pw_name, limit=_NAME_LIMIT) or str(uid)
+    except (KeyError, OSError, OverflowError):
+        return str(uid)
 
 
 def read_credentials(connection: socket.socket) -> Credentials:
