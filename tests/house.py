@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xenbackup.bootstrap import VOLUMES_FOLDER
 from xenbackup.dom0 import health
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.monitor import find_monitors
@@ -32,7 +33,9 @@ from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.recover import RecoveredRun, recover_runs
 from xenbackup.records.catalog import Catalog
+from xenbackup.records.journal import list_journals, read_journal, read_record
 from xenbackup.storage.images import ImagesDestination
+from xenbackup.storage.volume import VolumeDestination
 
 DESTINATION = "/srv/backup"
 WEB_UUID = "7b6c97b9-bc1e-4273-8175-79ad2f3505e8"
@@ -153,7 +156,7 @@ def find_wrongs(house: House, domain: str = "web", *, runs: bool = True) -> list
 
     The guest runs (or, where it is shut off, does not) and ticks with its disks connected and one
     waking monitor; no volume of ours, no clone, no file in the spool, no unfinished point; every
-    listed point verifies; no guest found corruption.
+    listed point verifies and is of no run whose snapshot filled up; no guest found corruption.
     """
     host = house.host
     assert isinstance(host, SimulatedHost)
@@ -187,17 +190,40 @@ def find_wrongs(house: House, domain: str = "web", *, runs: bool = True) -> list
     wrongs += [f"clone {path} is left" for path in host.place("/srv").rglob(".xb-*")]
     spool = host.place(house.configuration.spool_path)
     wrongs += [f"spool holds {path.name}" for path in (spool.iterdir() if spool.exists() else ())]
-    destination = ImagesDestination(host.place(DESTINATION), "local")
-    destination.open()
-    try:
-        for point in destination.list_points():
-            report = destination.verify_point(point.point)
-            wrongs += [f"point {point.point}: {text}" for text in report.findings]
-    finally:
-        destination.close()
-    wrongs += [f"partial point {path}" for path in host.place(DESTINATION).glob("*/.partial-*")]
+    wrongs += find_wrong_points(house)
     wrongs += [f"oracle: {name}: {text}" for name, text in read_oracle(host).corruptions.items()]
     return wrongs
+
+
+def find_wrong_points(house: House) -> list[str]:
+    """Every point, in a folder or in volumes, that is listed and should not be; and half ones."""
+    wrongs = []
+    overflowed = list_overflowed(house)
+    names = [spec.name for spec in house.configuration.destinations] or ["local"]
+    for name in names:
+        with open_store(house, name) as store:
+            for point in store.list_points():
+                report = store.verify_point(point.point)
+                wrongs += [f"point {point.point}: {text}" for text in report.findings]
+                if point.point in overflowed:
+                    wrongs.append(f"point {point.point} was read from a snapshot that filled up")
+            wrongs += [f"partial point {path}" for path in store.folder.glob("*/.partial-*")]
+    return wrongs
+
+
+def open_store(house: House, name: str) -> ImagesDestination | VolumeDestination:
+    """A destination of the house as it is, whatever a test has put before it."""
+    host, spec = house.host, house.configuration.find_destination(name)
+    if spec is not None and spec.kind is DestinationKind.VOLUME:
+        folder = host.place(house.configuration.state_path) / VOLUMES_FOLDER
+        return VolumeDestination(host, Lvm(host), spec, folder / name)
+    return ImagesDestination(host.place(DESTINATION), name)
+
+
+def list_overflowed(house: House) -> set[str]:
+    """Runs of which a snapshot filled up, or would have, before its last read."""
+    paths = [path for path in list_journals(house.journals_folder) if read_journal(path)]
+    return {path.stem for path in paths if read_record(path).too_small}
 
 
 def count_of(host: SimulatedHost, domain: str) -> int:

@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.commits import UNKNOWN, add_commit, describe_commits, find_commit
 from tests.crash.batches import open_folder, play_batches
 from tests.crash.figures import Figures
 from tests.crash.playing import Player
@@ -36,25 +37,31 @@ def main(words: list[str] | None = None) -> int:
     if options.seed is not None:
         return replay(options.seed, verbose=options.verbose)
     figures = Figures()
-    done = 0
+    done, commits = 0, list[str]()
     if options.go_on and STATE_FILE.exists():
         kept = json.loads(STATE_FILE.read_text("utf-8"))
         done = kept["done"]
         figures.take_up(kept["figures"])
+        # Earlier forms of the file do not say.
+        commits += kept.get("commits", [UNKNOWN])
         print(f"going on: {figures.kills} kills done, {len(figures.failed)} stories failed")
     before, began = figures.kills, time.monotonic()
+    commits = add_commit(commits, find_commit())
     try:
         with open_folder() as folder:
-            play(options, figures, done, folder)
+            play(options, figures, done, folder, commits)
     finally:
         print(figures.describe(time.monotonic() - began, before))
+        print(f"  {describe_commits(commits)}")
     if options.go_on and not figures.failed and figures.kills >= options.kills:
         STATE_FILE.unlink(missing_ok=True)
     return 1 if figures.failed else 0
 
 
-def play(options: argparse.Namespace, figures: Figures, done: int, folder: Path) -> None:
-    """Until there were so many kills; `done` batches were played before."""
+def play(
+    options: argparse.Namespace, figures: Figures, done: int, folder: Path, commits: Sequence[str]
+) -> None:
+    """Until there were so many kills; `done` batches were played before, over these commits."""
     batches = itertools.islice(list_batches(options, folder), done, None)
     for _, verdicts in play_batches(batches, options.jobs, folder):
         done += 1
@@ -63,7 +70,7 @@ def play(options: argparse.Namespace, figures: Figures, done: int, folder: Path)
             if verdict.wrongs and len(figures.failed) <= FAILURES_SHOWN:
                 print(verdict.in_one_line(), flush=True)
         if options.go_on:
-            state = {"done": done, "figures": figures.keep()}
+            state = {"done": done, "figures": figures.keep(), "commits": commits}
             STATE_FILE.write_text(json.dumps(state), "utf-8")
         if figures.kills >= options.kills:
             return

@@ -20,6 +20,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.commits import (
+    UNKNOWN,
+    add_commit,
+    describe_commits,
+    find_commit,
+    read_commits,
+    write_commits,
+)
 from tests.mutation.listing import read_listing
 from tests.mutation.session import (
     Configuration,
@@ -43,7 +51,7 @@ def main(words: list[str] | None = None) -> int:
     wrong = 0
     titles = ("mutants", "killed", "survived", "listed", "not made", "not run")
     print(" " * 10, *(f"{title:>8}" for title in titles))
-    unexplained = []
+    unexplained, commits = [], list[str]()
     for name in options.names or sorted(path.stem for path in FOLDER.glob("*.toml")):
         configuration = read_configuration(FOLDER / f"{name}.toml")
         session = open_session(configuration, cache)
@@ -51,6 +59,7 @@ def main(words: list[str] | None = None) -> int:
             forget_survivors(session)
         if not options.report:
             run_mutants(configuration, session, cache / "tree" / name)
+        commits += list_commits(session)
         figures, survivors = count_mutants(session), list_survivors(session)
         new = [survivor for survivor in survivors if survivor.key not in listed]
         unexplained += new
@@ -62,6 +71,7 @@ def main(words: list[str] | None = None) -> int:
     for survivor in unexplained:
         print(f"SURVIVED {survivor.module}:{survivor.line}")
         print(f"  - {survivor.before}\n  + {survivor.after}")
+    print(describe_commits(commits))
     return 1 if wrong else 0
 
 
@@ -101,6 +111,7 @@ def open_session(configuration: Configuration, cache: Path) -> Path:
     for old in cache.glob(f"{configuration.name}-*.sqlite"):
         if old != session:
             old.unlink()
+            name_commits(old).unlink(missing_ok=True)
     if not session.exists():
         begun = session.with_suffix(".begun")
         begun.unlink(missing_ok=True)
@@ -117,7 +128,24 @@ def run_mutants(configuration: Configuration, session: Path, tree: Path) -> None
     # Tests that fail without any mutant would kill them all. This run also leaves the compiled
     # tests behind, which the judges read and, under cosmic-ray, do not write.
     call(tree, configuration.test_command)
+    note_commit(session)
     call_cosmic_ray(tree, "exec", str(configuration.path), str(session))
+
+
+def list_commits(session: Path) -> list[str]:
+    """Over which commits the mutants of a session were judged."""
+    figures = count_mutants(session)
+    judged = figures.mutants - figures.not_run
+    return read_commits(name_commits(session)) or ([UNKNOWN] if judged else [])
+
+
+def note_commit(session: Path) -> None:
+    """This commit judges mutants too; what earlier ones judged unnoted stays unknown."""
+    write_commits(name_commits(session), add_commit(list_commits(session), find_commit()))
+
+
+def name_commits(session: Path) -> Path:
+    return session.with_suffix(".commits")
 
 
 def call_cosmic_ray(tree: Path, *words: str) -> None:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.commits import UNKNOWN, add_commit, describe_commits, find_commit
 from tests.simulation.batches import find_fast, play_batches
 from tests.simulation.figures import Figures
 from tests.simulation.play import Player
@@ -32,13 +33,18 @@ def main(words: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its folder goes too
     figures = Figures()
     first, left = options.first, options.seeds
+    commits: list[str] = []
     if options.go_on and STATE_FILE.exists():
         kept = json.loads(STATE_FILE.read_text("utf-8"))
         first, left = kept["next"], max(options.seeds - kept["done"], 0)
         print(f"going on at seed {first}: {kept['done']} done, {len(kept['failed'])} failed")
         figures.failed += kept["failed"]
+        # Earlier forms of the file do not say.
+        commits += kept.get("commits", [UNKNOWN])
     began = time.monotonic()
     done_before = options.seeds - left
+    if left:
+        commits = add_commit(commits, find_commit())
     for batch, verdicts in play_batches(first, left, options.jobs):
         for verdict in verdicts:
             figures.add(verdict)
@@ -49,9 +55,11 @@ def main(words: list[str] | None = None) -> int:
                 "next": batch,
                 "done": done_before + figures.seeds,
                 "failed": figures.failed,
+                "commits": commits,
             }
             STATE_FILE.write_text(json.dumps(state), "utf-8")
     print(figures.describe(time.monotonic() - began))
+    print(f"  {describe_commits(commits)}")
     if options.go_on and not figures.failed:
         STATE_FILE.unlink(missing_ok=True)
     return 1 if figures.failed else 0

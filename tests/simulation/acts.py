@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.simulation.worlds import GROUP, World
+from tests.simulation.worlds import GROUP, SCRATCH_BYTES, World
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.dom0.simulated.administration import main as administer
 from xenbackup.dom0.simulated.state import Domain, HostState
 from xenbackup.model.command import Command
 
+FLOOD_SECONDS = 10.0
+"""In which a guest writes all of its scratch forty times, and its whole history."""
 RENAMED = "renamed-by-hand"
 FOREIGN_TAG = "somebody-elses"
 
@@ -75,10 +77,20 @@ def _act(host: SimulatedHost, world: World, what: str, run_id: str, uuid: str) -
         return name != RENAMED and _run(host, world.tool, "rename", name, RENAMED)
     if what in ("destroy", "pause", "unpause"):
         return _run(host, world.tool, what, name)
+    if what == "flood":
+        return executing and _flood(host, name)
     if what == "write-more":
         return administer([str(host.directory), "guest", name, "scratch", "65536"]) == 0
     ending = what.removeprefix("guest-")
     return executing and administer([str(host.directory), "guest", name, ending]) == 0
+
+
+def _flood(host: SimulatedHost, name: str) -> bool:
+    """The guest writes more than any snapshot of the usual size holds, and goes on like that."""
+    if administer([str(host.directory), "guest", name, "scratch", str(SCRATCH_BYTES)]):
+        return False
+    host.sleep(FLOOD_SECONDS)
+    return True
 
 
 def remove_foreign_volumes(host: SimulatedHost) -> int:

@@ -18,13 +18,16 @@ from unittest import mock
 
 from tests.house import DESTINATION
 from tests.simulation.acts import act
+from tests.simulation.devices import SOURCE, TARGET, WatchedDevice
 from tests.simulation.schedule import ENDINGS, Event
+from tests.simulation.slots import RECORDS, set_active
 from tests.simulation.survivors import Leash, Survivor
 from tests.simulation.worlds import World
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.model.job import StepName
 from xenbackup.model.progress import SilentWatcher
 from xenbackup.system import durable
+from xenbackup.system.block_device import BlockDevice
 
 EXIT_CODES = {"kill": 61, "power-cut": 62, "reboot": 63}
 """A survivor of what is no command that acts is an ordinary kill."""
@@ -145,11 +148,18 @@ class Director(SilentWatcher):
             for image in self._host.place(SPOOL).glob("*.save"):
                 os.truncate(image, image.stat().st_size * 3 // 4)
         elif event.kind == "destination-gone":
-            folder = self._host.place(DESTINATION)
-            if folder.with_suffix(MARKED_GONE).exists():
-                return
-            folder.rename(folder.with_suffix(MARKED_GONE))
-            folder.mkdir()
+            self._take_destination_away()
+
+    def _take_destination_away(self) -> None:
+        """The disk of the volumes is pulled out, or that of the folder is not mounted any more."""
+        if self.world.into_volumes:
+            set_active(self._host, active=False)
+            return
+        folder = self._host.place(DESTINATION)
+        if folder.with_suffix(MARKED_GONE).exists():
+            return
+        folder.rename(folder.with_suffix(MARKED_GONE))
+        folder.mkdir()
 
     @property
     def _host(self) -> SimulatedHost:
@@ -182,6 +192,7 @@ class Director(SilentWatcher):
         self.survivor = Survivor(host, self.leash) if self.leash is not None else None
         run = self.survivor.wrap(host.run) if self.survivor is not None else host.run
         sleep = self.awaits.wrap(host.sleep) if self.awaits is not None else host.sleep
+        open_volume = host.open_volume
         append, write_whole = durable.append_durably, durable.write_whole
         sync, put = os.fsync, os.pwrite
 
@@ -195,6 +206,10 @@ class Director(SilentWatcher):
             self.reach(f"journal:{event}", write_part)
             self.ledger.tell(f"  journal: {event}")
             append(descriptor, content)
+
+        def open_watched(path: str, *, writable: bool = False) -> BlockDevice:
+            name = TARGET if writable else SOURCE
+            return WatchedDevice(open_volume(path, writable=writable), name, self.reach)
 
         def write_all(descriptor: int, content: bytes | memoryview) -> None:
             if self.destination_full and _is_below_destination(host, descriptor):
@@ -215,6 +230,7 @@ class Director(SilentWatcher):
         with (
             mock.patch.object(host, "run", run),
             mock.patch.object(host, "sleep", sleep),
+            mock.patch.object(host, "open_volume", open_watched),
             mock.patch.object(durable, "append_durably", append_durably),
             mock.patch.object(durable, "write_whole", write_all),
             mock.patch("xenbackup.system.folder.write_whole", write_all),
@@ -252,4 +268,4 @@ def _is_excluded(event: Event, moment: str) -> bool:
 
 def _is_below_destination(host: SimulatedHost, descriptor: int) -> bool:
     path = Path(f"/proc/self/fd/{descriptor}").readlink()
-    return path.is_relative_to(host.place(DESTINATION))
+    return any(path.is_relative_to(host.place(folder)) for folder in (DESTINATION, RECORDS))

@@ -21,6 +21,9 @@ class Verdict:
     outcome: str = ""
     points: int = 0
     memory_points: int = 0
+    points_in_volumes: int = 0
+    overflowed: int = 0
+    extended: int = 0
     restored: int = 0
     repeated: int = 0
     owed: int = 0
@@ -53,6 +56,9 @@ class Figures:
             "survivors",
             "points",
             "memory_points",
+            "points_in_volumes",
+            "overflowed",
+            "extended",
             "restored",
             "repeated",
             "owed",
@@ -69,7 +75,10 @@ class Figures:
             f"  recoveries                        {self.sums['recoveries']}",
             f"  commands that lived on            {self.sums['survivors']}",
             f"  points judged                     {self.sums['points']}"
-            f" ({self.sums['memory_points']} with memory)",
+            f" ({self.sums['memory_points']} with memory,"
+            f" {self.sums['points_in_volumes']} in volumes)",
+            f"  runs whose snapshots filled up    {self.sums['overflowed']}"
+            f", extended in time {self.sums['extended']}",
             f"  points restored by the product    {self.sums['restored']}",
             f"  second backups                    {self.sums['repeated']}",
             f"  rightly owed for a while          {self.sums['owed']}",

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.house import DESTINATION
+from tests.house import find_wrong_points, list_overflowed, open_store
 from tests.simulation.acts import FOREIGN_TAG, Doings, find_guest
 from tests.simulation.director import Ledger
 from tests.simulation.schedule import Schedule
+from tests.simulation.slots import BACKUP_GROUP, RECORDS, judge_slots, read_slot
 from tests.simulation.worlds import NEIGHBOUR, SCRATCH_END_BYTES, World, expect_tail
 from xenbackup.dom0.memory_image import read_memory_payload
 from xenbackup.dom0.simulated import SimulatedHost
@@ -22,11 +23,15 @@ from xenbackup.dom0.simulated.guests import GuestDisk, boot_guest, resume_guest
 from xenbackup.dom0.simulated.session import Machine
 from xenbackup.dom0.simulated.state import Domain, Ram
 from xenbackup.errors import XenbackupError
+from xenbackup.model.entries import SnapshotExtended
 from xenbackup.model.point import Manifest
+from xenbackup.model.volume import TAG_DESTINATION
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.records.journal import list_journals, read_journal, read_record
-from xenbackup.storage.images import ImagesDestination
+
+WRITTEN_OVER = "Its volumes were being written over"
+"""Why a point may be damaged: it lay where a later run began to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,7 @@ class Start:
     monitors: int
     neighbour_domid: int
     volumes: frozenset[tuple[str, str, int]]
+    points: frozenset[str]
 
 
 @dataclass(kw_only=True)
@@ -45,6 +51,8 @@ class Judgement:
     wrongs: list[str] = field(default_factory=list)
     points: int = 0
     memory_points: int = 0
+    overflowed: int = 0
+    extended: int = 0
 
 
 def judge_start(host: SimulatedHost, world: World) -> Start:
@@ -58,6 +66,7 @@ def judge_start(host: SimulatedHost, world: World) -> Start:
             monitors=len(_monitors_of(machine, found)) if found else 0,
             neighbour_domid=neighbour.domid,
             volumes=_volumes(machine),
+            points=frozenset(path.name for path in host.place(RECORDS).glob("*/[0-9]*")),
         )
 
 
@@ -84,7 +93,10 @@ def judge_end(
         found.wrongs += judge.judge_guest(machine)
         found.wrongs += judge.judge_rest(machine)
     found.wrongs += _judge_files(house)
-    _judge_points(house, schedule.world, found)
+    found.wrongs += find_wrong_points(house)
+    _judge_points(house, schedule.world, start, found)
+    found.overflowed = len(list_overflowed(house))
+    found.extended = _count_extended(house)
     point = ledger.answers.get("point")
     if ledger.answers.get("outcome") in ("ok", "partial") and not point:
         found.wrongs.append("the run ended well and made no point")
@@ -202,6 +214,9 @@ class _HostJudge:
         for volume in machine.state.volumes.values():
             if volume.suspended:
                 yield f"volume {volume.name} is suspended"
+            prepared = volume.group == BACKUP_GROUP and volume.tags == [TAG_DESTINATION]
+            if prepared and not volume.origin:
+                continue
             if FOREIGN_TAG not in volume.tags and (
                 volume.tags or volume.origin or volume.name.startswith("xb-")
             ):
@@ -209,12 +224,16 @@ class _HostJudge:
         missing = self.start.volumes - _volumes(machine)
         if missing:
             yield f"volumes of guests are gone or changed: {sorted(missing)}"
+        if self.world.into_volumes:
+            yield from judge_slots(machine, self.world.spec.disks)
 
 
 def _volumes(machine: Machine) -> frozenset[tuple[str, str, int]]:
     volumes = machine.state.volumes.values()
     return frozenset(
-        (v.uuid, v.name, v.size_bytes) for v in volumes if not (v.tags or v.name.startswith("xb-"))
+        (v.uuid, v.name, v.size_bytes)
+        for v in volumes
+        if v.group == BACKUP_GROUP or not (v.tags or v.name.startswith("xb-"))
     )
 
 
@@ -231,32 +250,59 @@ def _judge_files(house: House) -> Iterator[str]:
     spool = host.place(house.configuration.spool_path)
     for path in spool.iterdir() if spool.exists() else ():
         yield f"the spool holds {path.name}"
-    for path in host.place(DESTINATION).glob("*/.partial-*"):
-        yield f"partial point {path.name}"
 
 
-def _judge_points(house: House, world: World, found: Judgement) -> None:
-    with ImagesDestination(house.host.place(DESTINATION), "local") as destination:
-        destination.open()
-        listing = destination.scan()
-        found.wrongs += [f"a damaged point: {point}" for point in listing.damaged]
-        for point in listing.points:
+def _judge_points(house: House, world: World, start: Start, found: Judgement) -> None:
+    with open_store(house, "local") as store:
+        listing = store.scan()
+        good = [point.point for point in listing.points]
+        found.wrongs += [
+            f"a damaged point: {damaged}"
+            for damaged in listing.damaged
+            if not (world.into_volumes and damaged.reason.startswith(WRITTEN_OVER))
+        ]
+        if not start.points <= set(good) and not _was_staged(house, start):
+            found.wrongs.append("the earlier point is gone, and nothing was to be written over it")
+        for point in good:
             found.points += 1
-            report = destination.verify_point(point.point)
-            found.wrongs += [f"point {point.point}: {text}" for text in report.findings]
-            manifest = destination.read_manifest(point.point)
-            folder = destination.point_folder(point.point)
+            manifest = store.read_manifest(point)
+            folder = store.point_folder(point)
             found.memory_points += manifest.memory is not None
-            for text in judge_point(manifest, folder, world):
+            contents = _read_disks(house, world, manifest, folder)
+            for text in judge_point(manifest, folder, contents, world):
                 found.wrongs.append(f"a bad point is listed as good: {text}")
+        if world.into_volumes and len(good) > 1:
+            found.wrongs.append(f"points in the same volumes: {good}")
 
 
-def judge_point(manifest: Manifest, folder: Path, world: World) -> Iterator[str]:
+def _was_staged(house: House, start: Start) -> bool:
+    """A later run may have got as far as to write over the volumes of the earlier point."""
+    paths = [p for p in list_journals(house.journals_folder) if p.stem not in start.points]
+    return any(read_record(path).staged for path in paths if read_journal(path))
+
+
+def _count_extended(house: House) -> int:
+    lines = [line for p in list_journals(house.journals_folder) for line in read_journal(p)]
+    return sum(isinstance(line.entry, SnapshotExtended) for line in lines)
+
+
+def _read_disks(house: House, world: World, manifest: Manifest, folder: Path) -> list[bytes]:
+    """What a point holds of each disk, read from below the product."""
+    if not world.into_volumes:
+        return [(folder / disk.file).read_bytes() for disk in manifest.disks]
+    host = house.host
+    assert isinstance(host, SimulatedHost)
+    with host.machine() as machine:
+        return [read_slot(machine, disk.file, disk.size_bytes) for disk in manifest.disks]
+
+
+def judge_point(
+    manifest: Manifest, folder: Path, contents: list[bytes], world: World
+) -> Iterator[str]:
     """Do memory and disks of a point agree, and are the disks whole?"""
     if len(manifest.disks) != len(world.spec.disks):
         yield f"{len(manifest.disks)} disks of {len(world.spec.disks)}"
         return
-    contents = [(folder / disk.file).read_bytes() for disk in manifest.disks]
     for disk, spec, content in zip(manifest.disks, world.spec.disks, contents, strict=True):
         if content[SCRATCH_END_BYTES:] != expect_tail(spec):
             yield f"{disk.vdev} does not hold what lay on the disk"

@@ -57,7 +57,8 @@ def quickened() -> Iterator[None]:
     """The product as it is, but for its threads, its blocks and its patience."""
     polls, executor = guest_acts.POLL_SECONDS, vars(copying)["ThreadPoolExecutor"]
     act = vars(abandoning)["_Act"]
-    walks = [walk.__kwdefaults__ or {} for walk in (copying.copy_blocks, copying.hash_blocks)]
+    copies = (copying.copy_blocks, copying.hash_blocks, copying.write_differences)
+    walks = [walk.__kwdefaults__ or {} for walk in copies]
     blocks = [defaults["block_size_bytes"] for defaults in walks]
     guest_acts.POLL_SECONDS = POLL_SECONDS
     vars(copying)["ThreadPoolExecutor"] = InlineExecutor

@@ -1,8 +1,9 @@
 """What a seed decides: the host, the guest, the pipeline, and what strikes at which moment.
 
-A moment is a boundary inside a command, a line of the journal, or a block of a copy; they are
-counted from the beginning of a phase (the run, or a recovery). The moments of an undisturbed run
-are known beforehand, so that rare ones can be aimed at.
+A moment is a boundary inside a command, a line of the journal, or a block of a copy, before and
+after it is read and written; they are counted from the beginning of a phase (the run, or a
+recovery). The moments of an undisturbed run are known beforehand, so that rare ones can be aimed
+at.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.simulation.devices import READ_BEGIN, READ_END
 from tests.simulation.worlds import World, list_worlds
 from xenbackup.dom0.simulated.execute import TOOLS
 from xenbackup.dom0.simulated.faults import Fault, FaultKind
+from xenbackup.model.job import DestinationKind
 
 ENDINGS = ("kill", "survivor", "power-cut", "reboot")
 ACTS = (
@@ -28,6 +31,7 @@ ACTS = (
     "guest-poweroff",
     "guest-crash",
     "write-more",
+    "flood",
 )
 ACTING = ("save", "destroy", "restore", "pause", "unpause", "create", "lvcreate", "lvremove")
 """Verbs and tools that change something: only these can do nothing and claim the contrary."""
@@ -43,9 +47,14 @@ KIND_WEIGHTS = {
     "destination-full": 4,
     "destination-gone": 3,
     "read-error": 4,
+    "write-error": 2,
+    "overflow": 8,
     "image-cut-off": 5,
 }
 RECOVERY_DEPTH = 3
+VOLUMES_SHARE = 0.2
+"""Of the seeds whose points go into volumes, not into a folder."""
+SLOW_BYTES_PER_SECOND = 64 << 10
 
 
 @dataclass(kw_only=True)
@@ -88,6 +97,7 @@ class Schedule:
     xendomains_first: bool = False
     manner: str = "obeys"
     read_bytes_per_second: int = 0
+    free_extents: int = 0
     again: bool = False
     restores: bool = False
     phases: list[list[Event]] = field(default_factory=list)
@@ -98,6 +108,8 @@ class Schedule:
         traits += ["autostart"] if self.autostart else []
         traits += [f"guest {self.manner}"] if self.manner != "obeys" else []
         traits += ["slow disks"] if self.read_bytes_per_second else []
+        traits += [f"{self.free_extents} extents free"] if self.free_extents else []
+        traits += ["into volumes"] if self.world.into_volumes else []
         return ", ".join(traits)
 
 
@@ -105,7 +117,9 @@ def draw_schedule(seed: int, list_moments: Callable[[World, str], tuple[str, ...
     """The schedule of a seed; `list_moments` tells those of an undisturbed run."""
     chosen = random.Random(seed)
     stack = chosen.choices(list(STACK_WEIGHTS), list(STACK_WEIGHTS.values()))[0]
-    world = chosen.choice(list_worlds(stack))
+    kinds = (DestinationKind.IMAGES, DestinationKind.VOLUME)
+    kind = chosen.choices(kinds, (1 - VOLUMES_SHARE, VOLUMES_SHARE))[0]
+    world = chosen.choice(list_worlds(stack, kind))
     preset = chosen.choice(world.presets)
     schedule = Schedule(
         seed=seed,
@@ -115,12 +129,19 @@ def draw_schedule(seed: int, list_moments: Callable[[World, str], tuple[str, ...
         autostart=chosen.random() < 0.4,
         xendomains_first=chosen.random() < 0.3,
         manner=chosen.choices(("obeys", "ignores", "acknowledges"), (94, 3, 3))[0],
-        read_bytes_per_second=(64 << 10) if chosen.random() < 0.12 else 0,
+        read_bytes_per_second=SLOW_BYTES_PER_SECOND if chosen.random() < 0.12 else 0,
         again=chosen.random() < 0.06,
         restores=chosen.random() < 0.03,
     )
     moments = list_moments(world, preset)
-    schedule.phases.append(_draw_run(chosen, world, moments))
+    events = _draw_run(chosen, world, moments)
+    schedule.phases.append(events)
+    if any(event.what == "flood" for event in events):
+        # Slow enough to be watched, and sometimes without the room that would save the copy.
+        if chosen.random() < 0.5:
+            schedule.read_bytes_per_second = SLOW_BYTES_PER_SECOND
+        if chosen.random() < 0.4:
+            schedule.free_extents = chosen.choice((8, 10, 12, 16))
     for _ in range(RECOVERY_DEPTH):
         if chosen.random() > 0.45:
             break
@@ -146,7 +167,13 @@ def _draw_run(chosen: random.Random, world: World, moments: tuple[str, ...]) -> 
         elif kind == "image-cut-off":
             ends = [at for at, name in enumerate(moments) if name == f"{world.tool}-save:end"]
             events.append(Event(kind=kind, at=ends[0] if ends else 0))
-        elif kind == "read-error":
+        elif kind == "overflow":
+            events.append(Event(kind="act", at=_draw_filling(chosen, moments), what="flood"))
+        elif kind == "write-error" and world.into_volumes:
+            offset = chosen.randrange(1 << 20)
+            fault = Fault(tool="write", verb="--xvda", kind=FaultKind.EIO, offset=offset)
+            events.append(Event(kind=kind, fault=fault))
+        elif kind in ("read-error", "write-error"):
             fault = Fault(tool="read", kind=FaultKind.EIO, offset=chosen.randrange(1 << 20))
             events.append(Event(kind=kind, fault=fault))
         else:
@@ -211,6 +238,21 @@ def _draw_return(chosen: random.Random, moments: tuple[str, ...]) -> int:
         return 0
     begin, end = moments.index("journal:resuming"), moments.index("journal:returned")
     return chosen.randint(begin, end + 1)
+
+
+def _draw_filling(chosen: random.Random, moments: tuple[str, ...]) -> int:
+    """When a snapshot fills up: before the copy, in it, or with the last read of a disk."""
+    staging = moments.index("journal:staging")
+    reads = [at for at, name in enumerate(moments) if name in (READ_BEGIN, READ_END)]
+    copied = [at for at, name in enumerate(moments) if name == "journal:disk-copied"]
+    last = [max(at for at in reads if at < end) for end in copied]
+    where = chosen.choice(("before", "in", "last"))
+    if where == "before" or not last:
+        made = [at for at, name in enumerate(moments) if name == "lvcreate:end" and at < staging]
+        return chosen.randint(made[-1] if made else 0, staging)
+    if where == "in":
+        return chosen.choice(reads)
+    return chosen.choice(last) + chosen.choice((-1, 0, 1))
 
 
 def _draw_fault(chosen: random.Random, moments: tuple[str, ...]) -> Fault:

@@ -27,7 +27,9 @@ class Story:
     phases: list[list[Event]]
     stack: str = "xl-4.17"
     autostart: bool = False
+    again: bool = False
     expected: tuple[str, ...] = field(default=())
+    unexpected: tuple[str, ...] = field(default=())
 
 
 STORIES = (
@@ -130,6 +132,30 @@ STORIES = (
         ],
         expected=("somebody let it run",),
     ),
+    Story(
+        name="the monitor of a restored guest is no command that lives on",
+        guest="web",
+        preset="snapshot",
+        phases=[[Event(kind="kill", moment="xl-unpause:begin")]],
+        expected=("rescue: ",),
+        unexpected=("wait for commands of ours that live on",),
+    ),
+    Story(
+        name="a save that xend goes on with is waited for, and its guest not resumed meanwhile",
+        guest="web",
+        preset="snapshot",
+        stack="xm-3.4",
+        phases=[[Event(kind="kill", moment="xm-save:writing")]],
+        expected=("rescue: ",),
+        unexpected=("resume the suspended guest",),
+    ),
+    Story(
+        name="a shut off guest that is started in its copy is no guest for that job any more",
+        guest="off",
+        preset="offline",
+        phases=[[Event(kind="act", what="create", moment="journal:disk-copied")]],
+        again=True,
+    ),
 )
 
 
@@ -145,6 +171,7 @@ def test_a_story_that_ended_badly_once_ends_well(player: Player, story: Story) -
         world=World(stack=story.stack, guest=story.guest),
         preset=story.preset,
         autostart=story.autostart,
+        again=story.again,
         phases=story.phases,
     )
     verdict = player.play_schedule(schedule)
@@ -152,3 +179,5 @@ def test_a_story_that_ended_badly_once_ends_well(player: Player, story: Story) -
     assert [] == verdict.wrongs, told
     for part in story.expected:
         assert part in told, told
+    for part in story.unexpected:
+        assert part not in told, told

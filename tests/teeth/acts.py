@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from tests.teeth.control_acts import CONTROL_TEETH
 from tests.teeth.guest_acts import GUEST_TEETH
+from tests.teeth.restore_acts import RESTORE_TEETH
 from tests.teeth.service_acts import SERVICE_TEETH
 from tests.teeth.storage_acts import STORAGE_TEETH
+from tests.teeth.undo_acts import UNDO_TEETH
+from tests.teeth.volume_acts import VOLUME_TEETH
 
-TEETH = (*GUEST_TEETH, *STORAGE_TEETH, *CONTROL_TEETH, *SERVICE_TEETH)
+TEETH = (
+    *GUEST_TEETH,
+    *UNDO_TEETH,
+    *STORAGE_TEETH,
+    *VOLUME_TEETH,
+    *RESTORE_TEETH,
+    *CONTROL_TEETH,
+    *SERVICE_TEETH,
+)

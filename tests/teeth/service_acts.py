@@ -53,9 +53,12 @@ SERVICE_TEETH = (
         name="due-time-taken-once",
         act="of two rounds for one due time the second does not run",
         file="service/rounds.py",
-        text="            if not catalog.claim_due_time(self.job.name, due_at, self.round_id):\n",
+        text=(
+            "            if not catalog.claim_due_time("
+            "self.job.name, due_at, self.round_id, keep=keep):\n"
+        ),
         instead=(
-            "            catalog.claim_due_time(self.job.name, due_at, self.round_id)\n"
+            "            catalog.claim_due_time(self.job.name, due_at, self.round_id, keep=keep)\n"
             "            if False:\n"
         ),
         tests=(f"{THREADS}::test_two_rounds_that_looked_at_once_do_not_both_take_the_due_time",),

@@ -1,0 +1,202 @@
+"""Teeth of a restore: what it proves first, its marks, and what an interrupted one left."""
+
+from __future__ import annotations
+
+from tests.teeth.tooth import Tooth
+
+SETTLING = "tests/unit/test_restore_settling.py"
+INTERRUPTED = "tests/unit/test_restore_interrupted.py"
+FAILING = "tests/unit/test_restore_failing.py"
+REFUSED = "tests/unit/test_restore_refused.py"
+AGAIN = "tests/unit/test_restore_again.py"
+WAITS = f"{SETTLING}::test_a_guest_that_only_waits_to_be_let_run_is_let_run"
+NOT_OURS = f"{SETTLING}::test_a_paused_guest_that_is_not_the_restores_own_stays_paused"
+CUT_OFF_BOOT = f"{SETTLING}::test_a_boot_that_was_cut_off_never_ran_and_is_made_again"
+
+RESTORE_TEETH = (
+    Tooth(
+        name="settling-lets-run",
+        act="recovery lets a guest run that an interrupted restore had built whole",
+        file="operations/restore.py",
+        text="        _let_run(house, mark)\n",
+        instead="",
+        tests=(WAITS,),
+    ),
+    Tooth(
+        name="settling-in-this-boot",
+        act="recovery lets no guest run that a restore built before the host rebooted",
+        file="operations/restore.py",
+        text="RestorePhase.RESUMING or mark.boot_id != house.host.boot_id():\n",
+        instead="RestorePhase.RESUMING:\n",
+        tests=(NOT_OURS,),
+    ),
+    Tooth(
+        name="settling-of-what-was-built",
+        act="recovery lets no half-built guest run",
+        file="operations/restore.py",
+        text="    if mark.phase is not RestorePhase.RESUMING or mark.boot_id",
+        instead="    if mark.boot_id",
+        tests=(NOT_OURS,),
+    ),
+    Tooth(
+        name="settling-of-its-own",
+        act="recovery lets no paused domain run that is another than the restore built",
+        file="operations/restore.py",
+        text="domain.state.paused and domain.domid == mark.domid\n",
+        instead="domain.state.paused\n",
+        tests=(NOT_OURS,),
+    ),
+    Tooth(
+        name="settling-locked",
+        act="recovery leaves a guest to the restore that is at work on it",
+        file="operations/restore.py",
+        text='        with house.lock_domain(mark.domain, f"recover {mark.domain}"):\n',
+        instead="        if mark.domain:\n",
+        tests=(f"{SETTLING}::test_a_restore_that_is_at_work_lets_its_guest_run_itself",),
+    ),
+    Tooth(
+        name="settling-keeps-marks",
+        act="a mark stays as long as its targets hold half of a restore",
+        file="operations/restore.py",
+        text="        if runs or not any(reader.look(",
+        instead="        if True or any(reader.look(",
+        tests=(
+            f"{INTERRUPTED}::test_a_cut_off_restore_is_forgotten_once_its_targets_are_gone",
+            f"{SETTLING}::test_a_restore_that_is_at_work_lets_its_guest_run_itself",
+        ),
+    ),
+    Tooth(
+        name="boot-built-paused",
+        act="a restored guest that boots is built paused, and let run once its mark says so",
+        file="operations/restore_guest.py",
+        text="        paused=True,\n",
+        instead="        paused=False,\n",
+        tests=(CUT_OFF_BOOT, WAITS),
+    ),
+    Tooth(
+        name="rebuilding-mark-of-a-boot",
+        act="a restore's mark says that the guest is being built before a boot builds it",
+        file="operations/restore_guest.py",
+        text=(
+            '    context.watcher.act_began("build")\n'
+            "    context.keeper.note_phase(RestorePhase.REBUILDING, house.host.boot_id())\n"
+        ),
+        instead='    context.watcher.act_began("build")\n',
+        tests=(CUT_OFF_BOOT,),
+    ),
+    Tooth(
+        name="rebuilding-mark-of-memory",
+        act="a restore's mark says that the guest is being built before its memory is",
+        file="operations/restore_guest.py",
+        text=(
+            "        context.keeper.note_phase(RestorePhase.REBUILDING, house.host.boot_id())\n"
+            "        result = "
+        ),
+        instead="        result = ",
+        tests=(f"{INTERRUPTED}::test_a_half_built_domain_is_destroyed_and_built_again",),
+    ),
+    Tooth(
+        name="resuming-mark-of-a-restore",
+        act="a restore's mark says that the guest may run before it is let run",
+        file="operations/restore_guest.py",
+        text="    context.keeper.note_phase(RestorePhase.RESUMING, boot_id, domain.domid)\n",
+        instead="",
+        tests=(
+            f"{SETTLING}::test_a_guest_that_was_let_run_and_paused_by_somebody_is_not_destroyed",
+            WAITS,
+        ),
+    ),
+    Tooth(
+        name="half-built-of-a-restore",
+        act="what an interrupted restore built half is destroyed before the next one builds",
+        file="operations/restore.py",
+        text="        destroy_half_built(context)\n",
+        instead="",
+        tests=(f"{INTERRUPTED}::test_a_half_built_domain_is_destroyed_and_built_again",),
+    ),
+    Tooth(
+        name="half-built-and-never-ran",
+        act="a half-built domain is looked at once more before it is destroyed",
+        file="operations/restore_guest.py",
+        text="    if domain.domid != domid or not domain.state.paused:\n",
+        instead="    if False:\n",
+        tests=(f"{SETTLING}::test_a_half_built_domain_that_runs_by_now_is_not_destroyed",),
+    ),
+    Tooth(
+        name="half-built-by-a-failed-rebuild",
+        act="what a failed rebuild left is destroyed before the next attempt",
+        file="operations/restore_guest.py",
+        text=(
+            "        if domain is not None and domain.state.paused:\n"
+            "            _destroy(context, domain)\n"
+            "    explanation"
+        ),
+        instead="    explanation",
+        tests=(f"{FAILING}::test_a_rebuild_that_fails_once_is_tried_again",),
+    ),
+    Tooth(
+        name="half-built-by-its-phase",
+        act="a paused domain is taken for half-built only where the mark says that it never ran",
+        file="planning/restore_plan.py",
+        text="        and mark.phase is RestorePhase.REBUILDING\n",
+        instead="",
+        tests=(f"{AGAIN}::test_only_a_paused_domain_that_never_ran_is_half_built",),
+    ),
+    Tooth(
+        name="survivors-of-a-restore",
+        act="a restore waits for commands that outlived an interrupted one",
+        file="planning/restore_plan.py",
+        text="        for process in self.sight.survivors:\n",
+        instead="        for process in ():\n",
+        tests=(f"{AGAIN}::test_a_command_that_outlived_its_restore_is_waited_for",),
+    ),
+    Tooth(
+        name="unit-of-a-rebuilt-guest",
+        act="a guest that a restore rebuilt lives in a unit of its own",
+        file="operations/restore_guest.py",
+        text=(
+            '            own_unit=f"xenbackup-restore-{plan.restore}",\n'
+            "            stderr_path=spool"
+        ),
+        instead="            stderr_path=spool",
+        tests=(f"{SETTLING}::test_a_restored_guest_lives_in_a_unit_of_its_own",),
+    ),
+    Tooth(
+        name="unit-of-a-booted-guest",
+        act="a guest that a restore booted lives in a unit of its own",
+        file="operations/restore_guest.py",
+        text=(
+            "        run_id=plan.restore,\n"
+            '        own_unit=f"xenbackup-restore-{plan.restore}",\n'
+            "    )\n"
+        ),
+        instead="        run_id=plan.restore,\n    )\n",
+        tests=(f"{SETTLING}::test_a_restored_guest_lives_in_a_unit_of_its_own",),
+    ),
+    Tooth(
+        name="restore-locked",
+        act="a restore holds the locks of its guest",
+        file="operations/restore.py",
+        text="            held.enter_context(house.lock_domain(identity, ",
+        instead="            print((identity, ",
+        tests=(f"{REFUSED}::test_a_domain_that_another_process_works_on_is_locked",),
+    ),
+    Tooth(
+        name="unfinished-run-refuses-a-restore",
+        act="nothing is restored of a guest whose run nobody finished",
+        file="operations/restore.py",
+        text="        refuse_unfinished(house, name)\n",
+        instead="        pass\n",
+        tests=(f"{SETTLING}::test_a_restore_is_refused_while_a_run_of_its_guest_is_unfinished",),
+    ),
+    Tooth(
+        name="guest-file-before-its-disks",
+        act="the toolstack parses a guest's file before its disks are written over",
+        file="operations/restore.py",
+        text="    check_guest_file(context)\n",
+        instead="",
+        tests=(
+            f"{REFUSED}::test_a_configuration_that_xl_refuses_stops_the_restore_before_its_disks",
+        ),
+    ),
+)

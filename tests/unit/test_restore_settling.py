@@ -1,0 +1,168 @@
+"""What an interrupted restore left of its guest: let run, built again, or left to its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.house import find_wrongs
+from tests.unit.restore_house import RestoreWatcher, Site
+from xenbackup.errors import RestoreRefused
+from xenbackup.model.command import Command, CommandResult
+from xenbackup.model.restore import RestoreMark, RestorePhase
+from xenbackup.operations.points import FoundPoint, find_point
+from xenbackup.operations.restore import (
+    list_incomplete_restores,
+    restore_point,
+    settle_restores,
+)
+from xenbackup.records.restore_marks import RestoreMarks
+
+
+class Cut(BaseException):
+    """Not an Exception: nothing handles it, as nothing handles a kill."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "host")
+
+
+@contextmanager
+def cut_at(site: Site, boundary: str) -> Iterator[None]:
+    """The process dies at the first boundary of that name."""
+
+    def check(name: str) -> None:
+        if name == boundary:
+            raise Cut(name)
+
+    site.host.on_boundary = check
+    with pytest.raises(Cut, match=boundary):
+        yield
+    site.host.on_boundary = None
+
+
+def cut_restore(site: Site, boundary: str, *, memory: bool = True) -> FoundPoint:
+    """A restore of the lost guest that is cut off there; its point."""
+    point = site.back_up("checkpoint" if memory else "crash")
+    site.lose()
+    with cut_at(site, boundary):
+        site.restore(point, memory=memory, start=True)
+    return point
+
+
+def change_mark(site: Site, **changes: object) -> RestoreMark:
+    (mark,) = list_incomplete_restores(site.house)
+    changed = replace(mark, **changes)  # type: ignore[arg-type]
+    RestoreMarks(site.house.state_folder / "restores").write(changed)
+    return changed
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_guest_that_only_waits_to_be_let_run_is_let_run(site: Site, memory: bool) -> None:
+    cut_restore(site, "xl-unpause:begin", memory=memory)
+    assert "p" in site.state_of("web")
+    (mark,) = list_incomplete_restores(site.house)
+    assert RestorePhase.RESUMING is mark.phase
+
+    assert (mark,) == settle_restores(site.house)
+
+    assert [] == find_wrongs(site.house)
+    assert () == list_incomplete_restores(site.house)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"domid": 4711}, {"boot_id": "another boot"}, {"phase": RestorePhase.REBUILDING}],
+    ids=["another domain", "another boot", "half-built"],
+)
+def test_a_paused_guest_that_is_not_the_restores_own_stays_paused(
+    site: Site, changes: dict[str, object]
+) -> None:
+    cut_restore(site, "xl-unpause:begin")
+    change_mark(site, **changes)
+
+    settle_restores(site.house)
+
+    assert "p" in site.state_of("web")
+
+
+def test_a_restore_that_is_at_work_lets_its_guest_run_itself(site: Site) -> None:
+    cut_restore(site, "xl-unpause:begin")
+
+    with site.house.lock_domain("web", "restore web"):
+        assert () == settle_restores(site.house)
+
+    assert "p" in site.state_of("web")
+    assert 1 == len(list_incomplete_restores(site.house))
+
+
+@pytest.mark.parametrize("boundary", ["xl-create:built", "xl-sched-credit2:begin"])
+def test_a_boot_that_was_cut_off_never_ran_and_is_made_again(site: Site, boundary: str) -> None:
+    """It is built paused: until its mark says that it may run, it can be destroyed."""
+    point = cut_restore(site, boundary, memory=False)
+    assert "p" in site.state_of("web")
+    (mark,) = list_incomplete_restores(site.house)
+    assert RestorePhase.REBUILDING is mark.phase
+
+    site.restore(point, start=True)
+
+    assert [] == find_wrongs(site.house)
+    assert () == list_incomplete_restores(site.house)
+
+
+def test_a_guest_that_was_let_run_and_paused_by_somebody_is_not_destroyed(site: Site) -> None:
+    point = cut_restore(site, "xl-unpause:unpaused")
+    site.act("xl", "pause", "web")
+
+    with pytest.raises(RestoreRefused, match="web exists"):
+        site.plan(point, memory=True, start=True)
+
+    assert "p" in site.state_of("web")
+
+
+def test_a_half_built_domain_that_runs_by_now_is_not_destroyed(site: Site) -> None:
+    point = cut_restore(site, "xl-restore:built")
+    plan = site.plan(point, memory=True, start=True)
+    site.act("xl", "unpause", "web")
+
+    with pytest.raises(RestoreRefused, match="and is not any more"):
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+
+    assert "p" not in site.state_of("web")
+    assert site.state_of("web")
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_restored_guest_lives_in_a_unit_of_its_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch, memory: bool
+) -> None:
+    """Whatever ends the process of the restore, its service included, must not end the guest."""
+    point = site.back_up("checkpoint" if memory else "crash")
+    site.lose()
+    units: list[str] = []
+    run = site.host.run
+
+    def watch(command: Command) -> CommandResult:
+        if command.argv[1] in ("restore", "create") and "-n" not in command.argv:
+            units.append(command.own_unit)
+        return run(command)
+
+    monkeypatch.setattr(site.host, "run", watch)
+
+    result = site.restore(point, memory=memory, start=True)
+
+    assert [f"xenbackup-restore-{result.restore}"] == units
+
+
+def test_a_restore_is_refused_while_a_run_of_its_guest_is_unfinished(site: Site) -> None:
+    site.back_up("crash")
+    with cut_at(site, "lvcreate:end"):
+        site.back_up("crash")
+
+    with pytest.raises(Exception, match="was left unfinished"):
+        site.plan(find_point(site.house, "web@latest"))
