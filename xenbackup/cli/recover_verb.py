@@ -23,8 +23,9 @@ _NO_STOPPING = "recovery goes on to its end: a guest is not left half-way."
 
 
 @click.command(cls=Verb, short_help="Finish or undo what was cut off.")
+@click.option("--no-removals", is_flag=True, help="Leave destinations alone: guests wait (boot).")
 @click.pass_obj
-def recover(invocation: Invocation) -> int:
+def recover(invocation: Invocation, no_removals: bool) -> int:
     """Finish or undo every run that was cut off (a kill, a power cut), the guest first.
 
     Removals of points that were cut off are finished too, where the destination is there. Harmless
@@ -34,7 +35,7 @@ def recover(invocation: Invocation) -> int:
     from xenbackup.cli.watching import PersonWatcher
     from xenbackup.model.progress import SilentWatcher
     from xenbackup.operations.recover import recover_runs
-    from xenbackup.operations.removals import finish_removals
+    from xenbackup.operations.removals import FinishedRemovals, finish_removals
     from xenbackup.operations.restore import list_incomplete_restores, settle_restores
 
     house = invocation.open_house_to_recover()
@@ -47,7 +48,7 @@ def recover(invocation: Invocation) -> int:
     )
     with StopRequest(_NO_STOPPING):
         recovered = recover_runs(house, watcher)
-        removals = finish_removals(house)
+        removals = FinishedRemovals() if no_removals else finish_removals(house)
     settle_restores(house)
     restores = list_incomplete_restores(house)
     healed = all(run.healed for run in recovered) and not restores and not removals.troubles

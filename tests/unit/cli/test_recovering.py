@@ -11,6 +11,7 @@ from tests.unit.cli.conftest import Shell
 from tests.unit.cli.test_stopping import assert_nothing_is_left, call_with_signals
 from xenbackup.bootstrap import open_house
 from xenbackup.model.job import DESTINATION_MARKER_FILE
+from xenbackup.storage.images import ImagesDestination
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +148,15 @@ def test_a_half_removed_point_on_a_disk_that_is_not_mounted_waits(shell: Shell) 
     assert {
         "finished": [rest.name.removeprefix(".deleting-")], "troubles": [], "silent": [],
     } == removals  # fmt: skip
+
+
+def test_the_boot_leaves_destinations_alone(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks into one whose server is gone may never end, and guests wait for the boot."""
+    rest = cut_removal_off(shell)
+    monkeypatch.setattr(ImagesDestination, "open", lambda _: pytest.fail("it was looked into"))
+    called = shell("recover", "--no-removals")
+    assert (0, True) == (called.exit_code, "Nothing to recover" in called.out)
+    assert rest.is_dir()
 
 
 def test_what_a_half_removed_point_holds_beside_its_parts_stays_and_is_told(shell: Shell) -> None:
