@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 
+from tests.house import build_house
 from tests.service.conftest import NIGHTLY, ON_DEMAND
 from tests.service.living import DaemonHost, LivingDaemon, Strike, wait_for
+from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 
 HOUR = 3600.0
+ROUND = "20261123T023000Z-abcdef"
 BROKEN = ON_DEMAND.replace("checkpoint", "chekpoint")
 
 
@@ -58,6 +62,26 @@ def test_broken_file_at_the_start_is_told_and_the_good_jobs_run(host: DaemonHost
     daemon = host.start()
     assert "broken.toml" in daemon.read_status().configuration_problems[0]
     assert 0 == host.call("run", "on-demand").returncode
+
+
+def test_round_that_waits_for_its_job_to_be_mended_goes_on_then(host: DaemonHost) -> None:
+    """An earlier daemon had accepted it; the file was broken before the next one began."""
+    house = build_house(host.host)
+    path = host.directory / "etc/xenbackup/jobs/nightly.toml"
+    due_at = host.host.now() - timedelta(hours=1)
+    RoundFolder(house.state_folder / "rounds").keep(
+        AcceptedRound(round=ROUND, job="nightly", due_at=due_at)
+    )
+    good = path.read_text()
+    path.write_text("this is no TOML\n")
+    daemon = host.start()
+    assert ROUND == daemon.wait_for_event("round-put-off")["round"]
+    path.write_text(good)
+    assert 0 == host.call("reload").returncode
+    ended = daemon.wait_for_event("round-ended")
+    assert ("nightly", ROUND) == (ended["job"], ended["round"])
+    assert {"ok"} == {entry.result.outcome.value for entry in host.list_runs()}
+    assert [] == host.find_wrongs()
 
 
 def test_broken_configuration_ends_the_start_as_a_usage_error(host: DaemonHost) -> None:

@@ -323,6 +323,7 @@ class Daemon:
         self._notifier.tell_reloading()
         try:
             self._definitions.reload(self._take_house)
+            self._ledger.resume_put_off()
         finally:
             self._notifier.tell_ready()
             self._notifier.tell_status(self._summarise())

@@ -60,6 +60,7 @@ class RoundLedger:
         self._remark = remark
         self._folder = RoundFolder(definitions.house.state_folder / "rounds")
         self._rounds: dict[str, DaemonRound] = {}
+        self._put_off: dict[str, AcceptedRound] = {}
         self._changed = threading.Condition()
 
     def accept(self, order: RoundOrder) -> DaemonRound:
@@ -120,14 +121,21 @@ class RoundLedger:
         for accepted in rounds:
             self._resume(accepted)
 
+    def resume_put_off(self) -> None:
+        """Go on with rounds whose job was broken when the daemon started, and is good now."""
+        with self._changed:
+            rounds, self._put_off = tuple(self._put_off.values()), {}
+        for accepted in rounds:
+            self._resume(accepted)
+
     def _resume(self, accepted: AcceptedRound) -> None:
         jobs = self._definitions.house.jobs
         if any(broken.name == accepted.job for broken in jobs.broken):
-            # Whoever mends the file restarts the daemon, or is in time for the next due time.
+            with self._changed:
+                self._put_off[accepted.round] = accepted
             _log.error("round-put-off", round=accepted.round, job=accepted.job)
             self._remark(
-                f"Round {accepted.round} of job {accepted.job} waits for the next start: the file "
-                "of its job is broken."
+                f"Round {accepted.round} of job {accepted.job} waits: its job's file is broken."
             )
             return
         job = jobs.find_job(accepted.job)
