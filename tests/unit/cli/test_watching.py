@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from xenbackup.cli.output import Output
 from xenbackup.cli.page import Page
 from xenbackup.cli.watching import PROGRESS_SECONDS, PersonWatcher, ProgramWatcher
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome, RunResult
-from xenbackup.system.log import configure_logging
 
 RUN = "20261122T023000Z-k3f9qa"
-
-
-@pytest.fixture(autouse=True)
-def quiet_log() -> Iterator[None]:
-    configure_logging("error")
-    yield
-    structlog.reset_defaults()
 
 
 class Clock:
