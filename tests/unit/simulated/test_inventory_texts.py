@@ -60,6 +60,41 @@ def test_all_forms_of_lspci_name_the_same_devices(tmp_path: Path) -> None:
     assert "[8086:10d3]" in must(host, "lspci", "-nn")
 
 
+def test_device_is_chosen_by_its_slot(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    assert ["0000:03:01.0"] == [
+        device.slot for device in parse_lspci_listing(must(host, "lspci", "-D", "-s", "03:01.0"))
+    ]
+    assert "" == must(host, "lspci", "-s", "1f:00.0")
+
+
+def test_records_tell_of_drivers_only_when_asked(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    assert "Driver:\tpciback\n" in must(host, "lspci", "-vmm", "-k")
+    assert "Driver" not in must(host, "lspci", "-vmm")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "device", "told"),
+    [
+        ("Intel Corporation [8086]", "Device [29c0]", "Intel Corporation Device 29c0"),
+        ("Vendor [1b36]", "Device [0008]", "Device 1b36:0008"),
+        ("Intel Corporation [8086]", "NIC [10d3]", "Intel Corporation NIC"),
+    ],
+)
+def test_device_that_has_no_name_is_called_by_its_number(
+    tmp_path: Path, vendor: str, device: str, told: str
+) -> None:
+    card = PciDevice(slot="0000:00:05.0", class_text="NIC [0200]", vendor=vendor, device=device)
+    create_host(tmp_path / "host", guests=(), pci=(card,))
+    assert f"00:05.0 NIC: {told}\n" == must(SimulatedHost(tmp_path / "host"), "lspci")
+
+
+def test_words_that_lspci_does_not_take_are_refused(tmp_path: Path) -> None:
+    result = call(make_host(tmp_path), "lspci", "03:01.0")
+    assert (1, "Usage: lspci [<switches>]\n") == (result.exit_code, result.stderr)
+
+
 def test_the_pool_is_laid_out_as_xl_lays_it_out(tmp_path: Path) -> None:
     host = make_host(tmp_path)
     assert (

@@ -12,6 +12,9 @@ from xenbackup.dom0.simulated.session import Session, ToolFailed
 from xenbackup.dom0.simulated.state import Volume
 from xenbackup.dom0.simulated.volumes import THIN_BLOCK_BYTES
 
+_LAYERS = ("-real", "-cow", "-tpool", "_tdata", "_tmeta")
+_FIRST_LAYER_MINOR = 100_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
@@ -44,7 +47,7 @@ def list_devices(session: Session) -> list[Device]:
 def _device(session: Session, volume: Volume, layer: str, name: str, suspended: bool) -> Device:
     group = session.state.find_group(volume.group)
     group_uuid = group.uuid.replace("-", "") if group else ""
-    number = volume.minor if not layer else 1000 + volume.minor * 4 + len(layer)
+    number = volume.minor if not layer else _minor_of_layer(volume, layer)
     opened = 1 if layer or is_volume_open(session, volume) else 0
     return Device(
         name=name,
@@ -55,6 +58,11 @@ def _device(session: Session, volume: Volume, layer: str, name: str, suspended: 
         opened=opened,
         uuid=f"LVM-{group_uuid}{volume.uuid.replace('-', '')}{layer.replace('_', '-')}",
     )
+
+
+def _minor_of_layer(volume: Volume, layer: str) -> int:
+    """A number of its own for each device, far above those of the volumes themselves."""
+    return _FIRST_LAYER_MINOR + volume.minor * len(_LAYERS) + _LAYERS.index(layer)
 
 
 def run_dmsetup(session: Session, words: list[str]) -> int:
@@ -160,7 +168,9 @@ _LEFT = frozenset(("name", "uuid", "attr", "suspended", "blkdevname"))
 
 
 def _column(device: Device, field: str) -> str:
-    attributes = "L-" + ("s" if device.suspended else "-") + "w"
+    # What a pool shows under its own name is read-only: writes go to the layer below.
+    fixed = not device.layer and (device.volume.kind == "pool" or device.volume.read_only)
+    attributes = f"L-{'s' if device.suspended else '-'}{'r' if fixed else 'w'}"
     return {
         "name": device.name,
         "major": "253",

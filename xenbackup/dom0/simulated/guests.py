@@ -130,16 +130,13 @@ def resume_guest(ram: Ram, disks: list[GuestDisk]) -> list[str]:
 
 
 def run_guest(
-    domain: Domain, disks: list[GuestDisk], target_ns: int, *, repeating: bool
+    domain: Domain, ram: Ram, disks: list[GuestDisk], target_ns: int, *, repeating: bool
 ) -> list[str]:
     """Run micro-steps up to `target_ns`; returns every sign of corruption that was met.
 
     `repeating` redoes a stretch that a killed process began: the disks may hold what it wrote, so
     only the writes are repeated, not the checks.
     """
-    ram = domain.ram
-    if ram is None:
-        return []
     complaints: list[str] = []
     steps = steps_per_round(len(disks))
     step_ns = max(ram.tick_ns // steps, 1)

@@ -183,16 +183,12 @@ def _path(row: Row) -> str:
     return "" if hidden else f"/dev/{row.group.name}/{row.name}"
 
 
-def _full_name(row: Row) -> str:
-    return f"{row.group.name}/[{row.name}]" if row.part else f"{row.group.name}/{row.name}"
-
-
 LvField = Callable[[Machine, Row], str | int]
 
 LV_FIELDS: Mapping[str, LvField] = {
     "lv_uuid": lambda m, r: r.uuid,
     "lv_name": lambda m, r: f"[{r.name}]" if r.part else r.name,
-    "lv_full_name": lambda m, r: _full_name(r),
+    "lv_full_name": lambda m, r: f"{r.group.name}/{r.name}",
     "vg_name": lambda m, r: r.group.name,
     "vg_uuid": lambda m, r: r.group.uuid,
     "vg_size": lambda m, r: r.group.size_bytes,

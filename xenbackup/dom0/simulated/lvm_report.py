@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -191,7 +190,8 @@ def format_size(size_bytes: int, unit: str = "", *, suffix: bool = True) -> str:
 def _as_json(kind: str, wanted: Sequence[str], rows: list[list[str]]) -> str:
     lines = [
         "                  {"
-        + ", ".join(f'"{field}":{_quote(value)}' for field, value in zip(wanted, row, strict=True))
+        # No name or tag that LVM takes holds a character that JSON would escape.
+        + ", ".join(f'"{field}":"{value}"' for field, value in zip(wanted, row, strict=True))
         + "}"
         for row in rows
     ]
@@ -200,12 +200,6 @@ def _as_json(kind: str, wanted: Sequence[str], rows: list[list[str]]) -> str:
         '  {\n      "report": [\n          {\n'
         f'              "{kind}": [\n{body}              ]\n          }}\n      ]\n  }}\n'
     )
-
-
-def _quote(value: str) -> str:
-    if '"' in value or "\\" in value:
-        return json.dumps(value, ensure_ascii=False)
-    return f'"{value}"'
 
 
 def _as_table(options: Options, wanted: Sequence[str], rows: list[list[str]]) -> str:

@@ -172,7 +172,8 @@ class Machine:
             if domain.ram is None or domain.verify_exactly:
                 domain.next_step_ns = target_ns + 1  # its disks do not answer: it waits
             else:
-                complaints = run_guest(domain, self.disks_of(domain), until, repeating=repeating)
+                disks = self.disks_of(domain)
+                complaints = run_guest(domain, domain.ram, disks, until, repeating=repeating)
                 self._write_down(domain, complaints)
         if domain.suspend_due_ns and domain.suspend_due_ns <= target_ns:
             domain.suspend_due_ns = 0

@@ -40,7 +40,10 @@ class Ram(Struct):
 
 
 class Vbd(Struct):
-    """A virtual disk of a domain and both ends of its connection (XenbusState; -1: key gone)."""
+    """A virtual disk of a domain and both ends of its connection (XenbusState).
+
+    The front-end's key can be gone (-1); the back-end's stays, closed.
+    """
 
     vdev: str
     number: int

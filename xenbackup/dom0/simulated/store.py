@@ -93,8 +93,7 @@ class Store:
         """Close every descriptor; the store opens them again when it is next used."""
         if self._pid == os.getpid():
             for fd in (self._lock_fd, *self._slots, *self._volume_fds.values()):
-                if fd >= 0:
-                    os.close(fd)
+                os.close(fd)
         self._forget()
 
     def __del__(self) -> None:

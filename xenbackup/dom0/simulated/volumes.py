@@ -118,7 +118,7 @@ class VolumeLayer:
         for child in self._children.get(volume.uuid, ()):
             if child.kind == "snapshot":
                 self._preserve(child, volume, offset, len(content))
-            elif child.kind == "thin":
+            else:
                 self._own_blocks(child, offset, len(content), preserving=True)
         if volume.kind == "thin":
             self._own_blocks(volume, offset, len(content))
@@ -142,11 +142,13 @@ class VolumeLayer:
         return round(100.0 * mapped / max(len(owned), 1), 2)
 
     def detach_thin_children(self, volume: Volume) -> None:
-        """Before a thin origin goes: its snapshots take over every block that they still share."""
+        """Before a thin origin goes: its snapshots take over every block that they still share.
+
+        Its thick snapshots have gone before it.
+        """
         for child in self._children.get(volume.uuid, ()):
-            if child.kind == "thin":
-                self._own_blocks(child, 0, child.size_bytes, preserving=True)
-                child.origin = ""
+            self._own_blocks(child, 0, child.size_bytes, preserving=True)
+            child.origin = ""
 
     def _check(self, volume: Volume) -> None:
         if not volume.active:
@@ -170,7 +172,7 @@ class VolumeLayer:
         self._fill(self._state.volumes[volume.origin], offset, buffer)
         owned = self._map_of(volume)
         for block in range(offset // THIN_BLOCK_BYTES, _last(offset, len(buffer)) + 1):
-            if owned[block]:
+            if block < len(owned) and owned[block]:  # a larger snapshot reads on behind its origin
                 begin = max(block * THIN_BLOCK_BYTES, offset)
                 end = min((block + 1) * THIN_BLOCK_BYTES, offset + len(buffer))
                 os.preadv(fd, [buffer[begin - offset : end - offset]], begin)
@@ -251,9 +253,7 @@ class VolumeLayer:
     def _shares_block(self, volume: Volume, block: int) -> bool:
         ancestor = self._state.volumes.get(volume.origin)
         while ancestor is not None:
-            owned = self._map_of(ancestor) if ancestor.kind == "thin" else bytearray()
-            if ancestor.kind != "thin":
-                return True
+            owned = self._map_of(ancestor)
             if block < len(owned) and owned[block]:
                 return owned[block] == MAPPED
             ancestor = self._state.volumes.get(ancestor.origin)

@@ -14,7 +14,7 @@ from xenbackup.dom0.simulated.session import Session, ToolFailed
 from xenbackup.dom0.simulated.state import NANOSECONDS, Domain, Ram, XendWork
 from xenbackup.dom0.simulated.xl_list import free_memory_mib
 from xenbackup.dom0.simulated.xl_power import disconnect, forget_domain
-from xenbackup.dom0.simulated.xl_restore import connect_devices
+from xenbackup.dom0.simulated.xl_restore import DeviceUnfit, connect_devices
 from xenbackup.dom0.simulated.xl_save import note_file
 from xenbackup.dom0.simulated.xm_expressions import ExpressionUnreadable, read_expression
 from xenbackup.errors import SaveFailed
@@ -132,9 +132,10 @@ def fill_domain(session: Session, domid: int, path: str) -> None:
     domain.ram, domain.verify_exactly = ram, True
     try:
         connect_devices(session, domid, configuration)
-    except ToolFailed:
+    except DeviceUnfit as unfit:
         end_work(session, domid)
-        raise ToolFailed(1, "Error: Device 51712 (vbd) could not be connected.\n") from None
+        text = f"Error: Device {unfit.number} (vbd) could not be connected.\n"
+        raise ToolFailed(1, text) from None
 
 
 def read_text(session: Session, path: str) -> str:

@@ -9,7 +9,10 @@ from xenbackup.dom0.simulated.state import Domain, Vbd
 
 
 def build_tree(machine: Machine) -> dict[str, str]:
-    """Every path and its value, from the state of domains; then what was written by hand."""
+    """Every path and its value, from the state of domains, less what was removed by hand.
+
+    What was written by hand comes last: it may lie in a folder that was removed before.
+    """
     state = machine.state
     tree: dict[str, str] = {}
     _put(tree, "/local/domain/0/name", "Domain-0")
@@ -20,13 +23,16 @@ def build_tree(machine: Machine) -> dict[str, str]:
             continue
         program = state.programs.get(domain.name)
         _add_domain(tree, domain, can_suspend=program is None or program.suspend != "cannot")
-    for path, value in state.xenstore.items():
-        if path not in state.xenstore_removed:
-            _put(tree, path, value)
     for removed in state.xenstore_removed:
-        for path in [p for p in tree if p == removed or p.startswith(removed + "/")]:
+        for path in [p for p in tree if _is_within(p, removed)]:
             del tree[path]
+    for path, value in state.xenstore.items():
+        _put(tree, path, value)
     return tree
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
 
 
 def _add_domain(tree: dict[str, str], domain: Domain, *, can_suspend: bool) -> None:
@@ -61,21 +67,20 @@ def _add_domain(tree: dict[str, str], domain: Domain, *, can_suspend: bool) -> N
 def _add_vbd(tree: dict[str, str], domain: Domain, vbd: Vbd) -> None:
     front = f"/local/domain/{domain.domid}/device/vbd/{vbd.number}"
     back = f"/local/domain/0/backend/vbd/{domain.domid}/{vbd.number}"
-    if vbd.backend >= 0:
-        values = {
-            "frontend": front,
-            "frontend-id": str(domain.domid),
-            "params": vbd.target,
-            "script": "/etc/xen/scripts/block",
-            "online": "0" if vbd.backend == 6 else "1",
-            "state": str(vbd.backend),
-            "dev": vbd.vdev,
-            "type": "phy" if vbd.target.startswith("/dev/") else "tap",
-            "mode": "w" if vbd.writable else "r",
-            "device-type": "cdrom" if vbd.cdrom else "disk",
-        }
-        for key, value in values.items():
-            _put(tree, f"{back}/{key}", value)
+    values = {
+        "frontend": front,
+        "frontend-id": str(domain.domid),
+        "params": vbd.target,
+        "script": "/etc/xen/scripts/block",
+        "online": "0" if vbd.backend == 6 else "1",
+        "state": str(vbd.backend),
+        "dev": vbd.vdev,
+        "type": "phy" if vbd.target.startswith("/dev/") else "tap",
+        "mode": "w" if vbd.writable else "r",
+        "device-type": "cdrom" if vbd.cdrom else "disk",
+    }
+    for key, value in values.items():
+        _put(tree, f"{back}/{key}", value)
     if vbd.frontend >= 0:
         values = {
             "backend": back,
@@ -165,7 +170,8 @@ def run_rm(session: Session, words: list[str]) -> int:
         if owner is not None:
             owner.control_shutdown, owner.suspend_due_ns = "", 0
             continue
-        session.state.xenstore.pop(path, None)
+        written = session.state.xenstore
+        session.state.xenstore = {k: v for k, v in written.items() if not _is_within(k, path)}
         session.state.xenstore_removed.append(path)
     return 0
 
@@ -182,8 +188,6 @@ def run_write(session: Session, words: list[str]) -> int:
             owner.suspend_due_ns = session.state.clock_ns + 1 if value == "suspend" else 0
             continue
         session.state.xenstore[path] = value
-        if path in session.state.xenstore_removed:
-            session.state.xenstore_removed.remove(path)
     return 0
 
 

@@ -222,7 +222,7 @@ def _parse_disk(text: str) -> dict[str, object]:
         key, separator, value = word.partition("=")
         if separator and key in ("format", "vdev", "access", "devtype", "backend"):
             found[key] = value
-        elif word in ("cdrom", "devtype=cdrom"):
+        elif word == "cdrom":
             found["devtype"] = "cdrom"
         elif word in ("direct-io-safe", "discard", "no-discard"):
             continue
@@ -264,7 +264,7 @@ def _parse_vif(text: str) -> dict[str, object]:
     for word in (part.strip() for part in text.split(",")):
         key, separator, value = word.partition("=")
         if separator:
-            nic[{"script": "script", "ip": "ip"}.get(key, key)] = value
+            nic[key] = value
     return nic
 
 

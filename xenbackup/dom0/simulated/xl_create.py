@@ -35,7 +35,7 @@ def run_create(session: Session, words: list[str]) -> int:
         raise ToolFailed(
             2, "'xl create' requires at least 1 argument.\n\nUsage: xl [-vfN] create\n"
         )
-    configuration = read_configuration(session, path)
+    configuration = read_configuration(session, path, unreadable_code=3)
     if options.has("-n", "--dryrun"):
         session.out(print_json(configuration) + "\n\n")
         return 0
@@ -57,13 +57,17 @@ def run_create(session: Session, words: list[str]) -> int:
     return 0
 
 
-def read_configuration(session: Session, path: str) -> dict[str, object]:
+def read_configuration(
+    session: Session, path: str, *, unreadable_code: int = 1
+) -> dict[str, object]:
     """The configuration in an xl.cfg. Raises: ToolFailed in xl's words."""
-    session.err(f"Parsing config from {path}\n")
     try:
         text = session.place(path).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise ToolFailed(1, f"Failed to read config file: {path}: {error.strerror}\n") from None
+        raise ToolFailed(
+            unreadable_code, f"Failed to read config file: {path}: {error.strerror}\n"
+        ) from None
+    session.err(f"Parsing config from {path}\n")
     try:
         return compose_configuration(parse_configuration(text), session.draw_uuid())
     except ConfigurationUnreadable as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
 from xenbackup.dom0.simulated.options import parse_xl_options
 from xenbackup.dom0.simulated.session import Session, ToolFailed
@@ -129,14 +130,14 @@ def _bring_up_to_date(
     name, uuid, memory_mib, maximum_mib = named
     weight, cap, vcpus = scheduled
     configuration: dict[str, object] = json.loads(configuration_json)
-    creation, build = configuration["c_info"], configuration["b_info"]
-    if isinstance(creation, dict):
-        creation["name"], creation["uuid"] = name, uuid
-    if isinstance(build, dict):
-        build["target_memkb"] = memory_mib * 1024
-        build["max_memkb"] = max(maximum_mib, memory_mib) * 1024
-        build["sched_params"] = {"sched": "credit2", "weight": weight, "cap": cap}
-        build["avail_vcpus"] = list(range(vcpus))
+    # That both are objects, the making of the domain has seen.
+    creation = cast(dict[str, object], configuration["c_info"])
+    build = cast(dict[str, object], configuration["b_info"])
+    creation["name"], creation["uuid"] = name, uuid
+    build["target_memkb"] = memory_mib * 1024
+    build["max_memkb"] = max(maximum_mib, memory_mib) * 1024
+    build["sched_params"] = {"sched": "credit2", "weight": weight, "cap": cap}
+    build["avail_vcpus"] = list(range(vcpus))
     return configuration
 
 

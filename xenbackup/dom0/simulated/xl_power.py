@@ -174,8 +174,6 @@ def monitor_of(machine: Machine, domid: int) -> SimulatedProcess | None:
 def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
     """The part of `xl create` or `xl restore` that stays behind and watches the domain."""
     state = session.state
-    if state.toolstack == "xm":
-        return
     log_path = f"/var/log/xen/xl-{domain.name}.log"
     for older in state.processes:
         if older.log_path == log_path:

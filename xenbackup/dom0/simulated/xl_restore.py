@@ -29,6 +29,14 @@ _NO_MEMORY = (
 )
 
 
+class DeviceUnfit(ToolFailed):
+    """A disk that the domain cannot have: its number, and what libxl says of it."""
+
+    def __init__(self, number: int, stderr: str) -> None:
+        super().__init__(1, stderr)
+        self.number = number
+
+
 def run_restore(session: Session, words: list[str]) -> int:
     options = parse_xl_options(
         "restore", words, "hFpdeVA", ["vncviewer", "vncviewer-autopass"], least=1, most=2
@@ -82,14 +90,7 @@ def _read_saved(session: Session, place: Path, path: str) -> dict[str, object]:
         settings = parse_configuration(head.configuration_file)
         return compose_configuration(settings, session.draw_uuid())
     session.err(" Savefile contains xl domain config in JSON format\n")
-    return _read_json(text)
-
-
-def _read_json(text: str) -> dict[str, object]:
-    try:
-        configuration: dict[str, object] = json.loads(text)
-    except ValueError:
-        raise ToolFailed(1, "libxl: error: yajl error: parse error\n") from None
+    configuration: dict[str, object] = json.loads(text)  # read_head has read it before
     return configuration
 
 
@@ -120,15 +121,14 @@ def _fill_memory(session: Session, domid: int, place: Path, *, complete: bool) -
 
 
 def connect_devices(session: Session, domid: int, configuration: dict[str, object]) -> None:
-    """Give the filled domain its disks, not yet connected. Raises: ToolFailed, the domain gone."""
+    """Give the filled domain its disks, not yet connected. Raises: DeviceUnfit, the domain gone."""
     domain = session.domain(domid)
     domain.vbds = vbds_of(configuration)
     for vbd in domain.vbds:
         problem = check_target(session, domain, vbd.target, vbd.cdrom)
         if problem:
-            session.err(problem)
             session.state.domains.remove(domain)
-            raise ToolFailed(1, "")
+            raise DeviceUnfit(vbd.number, problem)
     domain.built = True
 
 

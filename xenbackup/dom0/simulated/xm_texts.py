@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import cast
 
 from xenbackup.dom0.simulated.state import NANOSECONDS, Domain, HostState
 
@@ -138,10 +139,10 @@ def long_form_stopped(configuration: Mapping[str, object]) -> str:
 
 
 def _basics(configuration: Mapping[str, object]) -> tuple[str, int, int]:
-    creation, build = configuration["c_info"], configuration["b_info"]
-    if not isinstance(creation, dict) or not isinstance(build, dict):
-        return "", 0, 1
-    return str(creation["name"]), int(build["target_memkb"]) // 1024, int(build["max_vcpus"])
+    # Whoever reads a configuration gives it both objects.
+    creation = cast(Mapping[str, object], configuration["c_info"])
+    build = cast(Mapping[str, int], configuration["b_info"])
+    return str(creation["name"]), build["target_memkb"] // 1024, build["max_vcpus"]
 
 
 def _image(configuration: Mapping[str, object]) -> Node:
