@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import Watcher, back_up, find_wrongs, recover
+from tests.house import Watcher, back_up, find_wrong_points, find_wrongs, recover
 from tests.pipeline.acts import open_context, told
 from tests.pipeline.strikes import At, call, read_records, set_fault, strike_and_fail
 from tests.pipeline.test_kills_on_simulation import Killed
@@ -87,6 +87,22 @@ def test_snapshot_that_somebody_removed_while_it_was_to_be_read_fails_the_run(
 
     run = strike_and_fail(house, "checkpoint", At(step=StepName.COPY, act=remove))
     assert "xvda is gone" in run.error
+
+
+def test_snapshot_that_somebody_put_in_the_place_of_ours_is_not_read(
+    host: SimulatedHost, house: House
+) -> None:
+    """It is of another instant than the memory and the other disk."""
+
+    def replace_it(run_id: str) -> None:
+        name = f"xb-{run_id}-xvda"
+        call(host, "lvremove", "-f", f"xenvols/{name}")
+        call(host, "lvcreate", "-s", "-L", "4m", "-n", name, "xenvols/web_root")
+
+    (run,) = back_up(house, "checkpoint", watcher=At(step=StepName.COPY, act=replace_it)).runs
+    assert (Outcome.FAILED, "") == (run.outcome, run.point)
+    assert "xvda is gone" in run.error
+    assert [] == find_wrong_points(house)
 
 
 def test_volume_that_lvcreate_gives_out_as_a_snapshot_must_be_one(

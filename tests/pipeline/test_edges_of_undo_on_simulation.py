@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
-from tests.house import Watcher, find_wrongs
+from tests.house import Watcher, back_up, build_host, build_house, find_wrongs, recover
 from tests.pipeline.acts import open_context, told
+from tests.pipeline.strikes import at_moment, call, set_fault
+from tests.pipeline.test_kills_on_simulation import Killed
+from xenbackup.dom0.memory_image import compose_memory_image
+from xenbackup.dom0.simulated import FaultKind, SimulatedHost
 from xenbackup.errors import CommandFailed, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.model.rescue import Decision, RescueAction, World
@@ -108,3 +113,48 @@ def test_guest_is_let_run_without_its_mark_only_once_its_image_is_gone(
     assert undoing == context.record.resuming
     assert 1 == len(read_journal(context.journal.path))
     assert isinstance(context.watcher, Watcher)
+
+
+# Images that must not come back
+
+
+def test_guest_that_a_second_save_let_go_on_is_not_brought_back_once_its_owner_ends_it(
+    tmp_path: Path,
+) -> None:
+    """An xl that destroys what it saves: nothing but the mark tells that the guest ran since."""
+    host = build_host(tmp_path / "old", xen_version=(4, 3))
+    house = build_house(host)
+    set_fault(house, FaultKind.KILL_MIDDLE, "xl", "save", boundary="written", times=1)
+
+    def die() -> None:
+        raise Killed
+
+    at_moment(host, "xl-save:end", die)
+    with pytest.raises(Killed):
+        back_up(house, "snapshot")
+    host.on_boundary = None
+    host.sleep(5.0)
+    call(host, "xl", "destroy", "web")
+    (run,) = recover(build_house(host))
+    assert run.healed, run.messages
+    assert "vanished after it was let run" in " ".join(run.messages)
+    assert [] == find_wrongs(house, runs=False)
+
+
+def test_image_of_another_domain_brings_nobody_back(house: House, host: SimulatedHost) -> None:
+    """The guest boots afresh: at worst it loses its memory, and never becomes another one."""
+    context = open_context(house, "snapshot")
+    path = context.record.start.memory_image_path
+    other = "11111111-bc1e-4273-8175-79ad2f3505e8"
+    image = compose_memory_image(f'{{"c_info": {{"name": "web", "uuid": "{other}"}}}}', b"ram")
+    for entry in (
+        e.Saving(path=path, stays=True),
+        e.ImageVerified(path=path, size_bytes=len(image)),
+        e.Destroying(),
+    ):
+        context.journal.write(entry)
+    call(host, "xl", "destroy", "web")
+    context.memory_image.write_bytes(image)
+    assert undo.settle_guest(context)
+    assert not context.record.restore_begun
+    assert ["web was booted afresh: its memory image could not be used."] == told(context)

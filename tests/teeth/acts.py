@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.teeth.control_acts import CONTROL_TEETH
+from tests.teeth.file_acts import FILE_TEETH
 from tests.teeth.guest_acts import GUEST_TEETH
 from tests.teeth.restore_acts import RESTORE_TEETH
 from tests.teeth.service_acts import SERVICE_TEETH
@@ -15,6 +16,7 @@ TEETH = (
     *UNDO_TEETH,
     *STORAGE_TEETH,
     *VOLUME_TEETH,
+    *FILE_TEETH,
     *RESTORE_TEETH,
     *CONTROL_TEETH,
     *SERVICE_TEETH,

@@ -321,4 +321,41 @@ GUEST_TEETH = (
         instead="            if True:\n",
         tests=(f"{HOSTS}::test_row_39_second_run_of_a_domain_at_the_same_time_is_refused",),
     ),
+    Tooth(
+        name="intent-of-restore",
+        act="the intent to restore is in the journal before the restore",
+        file="pipeline/guest.py",
+        text=(
+            "        context.journal.write(\n"
+            "            e.Restoring(\n"
+            "                path=start.memory_image_path,\n"
+            "                unit=context.restore_unit,\n"
+            "                boot_id=context.host.boot_id(),\n"
+            "            )\n"
+            "        )\n"
+        ),
+        instead="",
+        tests=(
+            f"{HOSTS}::test_row_53_half_built_domain_is_destroyed_and_built_again[building]",
+            f"{HOSTS}::test_row_53_half_built_domain_is_destroyed_and_built_again[built]",
+        ),
+    ),
+    Tooth(
+        name="dom0-is-no-guest",
+        act="no act of a toolstack is addressed to dom0",
+        file="dom0/acts.py",
+        text="    if not 0 < domid < 0x7FF0:\n",
+        instead="    if not 0 <= domid < 0x7FF0:\n",
+        tests=("tests/unit/test_xl.py::test_no_act_is_built_for_dom0_or_impossible_numbers",),
+    ),
+    Tooth(
+        name="running-is-not-destroyed-again",
+        act="a destroy is not asked for again once somebody let the domain run",
+        file="pipeline/guest.py",
+        text="        if ours and domain.state.alive:\n",
+        instead="        if False:\n",
+        tests=(
+            "tests/pipeline/test_edges_on_simulation.py::test_domain_that_somebody_let_run_is_not_destroyed_again",
+        ),
+    ),
 )

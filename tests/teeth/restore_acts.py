@@ -9,6 +9,10 @@ INTERRUPTED = "tests/unit/test_restore_interrupted.py"
 FAILING = "tests/unit/test_restore_failing.py"
 REFUSED = "tests/unit/test_restore_refused.py"
 AGAIN = "tests/unit/test_restore_again.py"
+PLANNED = "tests/unit/test_restore_plan.py"
+WITHOUT_END = (
+    f"{REFUSED}::test_a_memory_image_without_its_end_is_never_restored_though_its_digest_is_right"
+)
 WAITS = f"{SETTLING}::test_a_guest_that_only_waits_to_be_let_run_is_let_run"
 NOT_OURS = f"{SETTLING}::test_a_paused_guest_that_is_not_the_restores_own_stays_paused"
 CUT_OFF_BOOT = f"{SETTLING}::test_a_boot_that_was_cut_off_never_ran_and_is_made_again"
@@ -197,6 +201,70 @@ RESTORE_TEETH = (
         instead="",
         tests=(
             f"{REFUSED}::test_a_configuration_that_xl_refuses_stops_the_restore_before_its_disks",
+        ),
+    ),
+    Tooth(
+        name="image-whole-in-the-plan",
+        act="a restore with memory is planned only for an image that goes on to its END record",
+        file="operations/restore_configuration.py",
+        text="    if not image.complete:\n",
+        instead="    if False:\n",
+        tests=(f"{WITHOUT_END}[False]",),
+    ),
+    Tooth(
+        name="image-whole-before-overwriting",
+        act="a memory image is read to its END record before the disks are written over",
+        file="operations/restore_guest.py",
+        text="    if not image.complete:\n        raise PointDamaged(",
+        instead="    if False:\n        raise PointDamaged(",
+        tests=(f"{WITHOUT_END}[True]",),
+    ),
+    Tooth(
+        name="target-is-the-planned-volume",
+        act="a volume that took the name of the planned one is not restored to",
+        file="planning/restore_targets.py",
+        text='            lv_uuid=volume.uuid if volume is not None else "",\n',
+        instead='            lv_uuid="",\n',
+        tests=(f"{REFUSED}::test_a_volume_that_took_the_name_of_the_planned_one_is_not_touched",),
+    ),
+    Tooth(
+        name="target-is-the-marked-volume",
+        act="an interrupted restore goes on with the very volume that it made, and no namesake",
+        file="planning/restore_targets.py",
+        text="        if marked.lv_uuid:\n            return",
+        instead="        if False:\n            return",
+        tests=(
+            f"{INTERRUPTED}::test_a_volume_in_the_place_of_the_one_that_a_cut_off_restore_made_is_foreign",
+        ),
+    ),
+    Tooth(
+        name="no-second-of-a-guest",
+        act="no guest is restored beside itself, nor beside a twin of its memory",
+        file="planning/restore_plan.py",
+        text="        yield from self._check_nobody_lives()\n",
+        instead="",
+        tests=(
+            f"{PLANNED}::test_a_guest_that_exists_is_not_made_a_second_time",
+            f"{PLANNED}::test_memory_has_no_twin_under_another_name",
+        ),
+    ),
+    Tooth(
+        name="memory-meets-its-own-disks",
+        act="memory is not restored onto a writable disk that is not of its point",
+        file="planning/restore_plan.py",
+        text="            if disk.writable and self.options.memory:\n",
+        instead="            if False:\n",
+        tests=(f"{PLANNED}::test_memory_does_not_meet_a_writable_disk_that_is_not_in_the_point",),
+    ),
+    Tooth(
+        name="disks-of-running-guests",
+        act="a disk that a running guest or dom0 uses is never a target",
+        file="planning/restore_targets.py",
+        text="            *_explain_use(sight, self._sight),\n",
+        instead="",
+        tests=(
+            f"{REFUSED}::test_a_running_guest_keeps_its_disks",
+            f"{REFUSED}::test_a_guest_that_was_started_since_the_plan_keeps_its_disks",
         ),
     ),
 )

@@ -13,6 +13,16 @@ JOURNALS = "tests/pipeline/test_unwritable_journals_on_simulation.py"
 
 SERVICE_TEETH = (
     Tooth(
+        name="one-daemon",
+        act="a host has one daemon at a time",
+        file="service/daemon.py",
+        text='    with durable.FileLock(state / LOCK_FILE, "run the daemon"):\n',
+        instead="    if state:\n",
+        tests=(
+            "tests/service/test_daemon_life.py::test_second_daemon_is_refused_and_the_first_goes_on",
+        ),
+    ),
+    Tooth(
         name="recovery-first",
         act="the daemon brings guests back before it does anything else",
         file="service/daemon.py",

@@ -72,6 +72,14 @@ STORAGE_TEETH = (
         tests=(f"{LVM}::test_a_plain_volume_without_every_mark_is_never_removed",),
     ),
     Tooth(
+        name="origin-is-the-planned-one",
+        act="a snapshot is taken only of the very volume that the journal names",
+        file="dom0/lvm.py",
+        text='or origin_uuid not in ("", origin.uuid):\n',
+        instead="or False:\n",
+        tests=(f"{LVM}::test_a_replaced_origin_is_not_snapshotted",),
+    ),
+    Tooth(
         name="clone-is-ours",
         act="a reflink copy that is another file by now is not removed",
         file="pipeline/steps/clone.py",

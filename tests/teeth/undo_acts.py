@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.teeth.tooth import MEMORY, STORAGE, Tooth
 
 EDGES = "tests/pipeline/test_edges_on_simulation.py"
+EDGES_OF_UNDO = "tests/pipeline/test_edges_of_undo_on_simulation.py"
 RUNS = "tests/pipeline/test_edges_of_runs_on_simulation.py"
 ORDER = "tests/unit/test_recovery_order.py"
 FILLING = "tests/pipeline/test_filling_snapshots_on_simulation.py"
@@ -278,5 +279,54 @@ UNDO_TEETH = (
             "    guest_settled = settle_guest(context)\n"
         ),
         tests=(f"{ORDER}::test_an_undo_brings_the_guest_back_before_its_snapshots_go",),
+    ),
+    Tooth(
+        name="bounded-discard",
+        act="a dead destination keeps an undo waiting for its bound, and no longer",
+        file="pipeline/undo.py",
+        text="        if run_bounded(destination.name, discard, DISCARD_SECONDS):\n",
+        instead="        if discard():\n",
+        tests=(
+            "tests/pipeline/test_dead_destinations_on_simulation.py::test_row_34_recovery_waits_for_a_dead_destination_no_longer_than_its_bound",
+        ),
+    ),
+    Tooth(
+        name="stale-before-it-goes-on",
+        act="an image is called stale before a second save lets its guest go on",
+        file="pipeline/undo.py",
+        text=(
+            "    context.mark_image_stale(e.Resuming())\n    try:\n"
+            "        context.toolstack.save_continue(\n"
+        ),
+        instead="    try:\n        context.toolstack.save_continue(\n",
+        tests=(
+            f"{EDGES_OF_UNDO}::test_guest_that_a_second_save_let_go_on_is_not_brought_back_once_its_owner_ends_it",
+        ),
+    ),
+    Tooth(
+        name="unmarked-image-removed",
+        act="an image that cannot be called stale, for want of a journal, is removed",
+        file="pipeline/context.py",
+        text="write(entry, instead=lambda: self.spool.remove(self.run_id))\n",
+        instead="write(entry)\n",
+        tests=(
+            f"{EDGES_OF_UNDO}::test_guest_is_let_run_without_its_mark_only_once_its_image_is_gone",
+        ),
+    ),
+    Tooth(
+        name="rescued-by-its-own-image",
+        act="a rescue brings no guest back from the image of another domain",
+        file="pipeline/undo.py",
+        text='    if found.complete and found.uuid in ("", context.plan.domain.uuid):\n',
+        instead="    if found.complete:\n",
+        tests=(f"{EDGES_OF_UNDO}::test_image_of_another_domain_brings_nobody_back",),
+    ),
+    Tooth(
+        name="snapshot-is-the-one-made",
+        act="a snapshot is read only while it is the very one that the run made",
+        file="pipeline/steps/copy.py",
+        text="    if found is None or found.uuid != made.lv_uuid:\n",
+        instead="    if found is None:\n",
+        tests=(f"{RUNS}::test_snapshot_that_somebody_put_in_the_place_of_ours_is_not_read",),
     ),
 )

@@ -89,6 +89,26 @@ def test_another_point_takes_over_what_a_cut_off_restore_left(site: Site) -> Non
     assert site.read("/dev/other/web_data") == site.stored(second, "xvdb.img").read_bytes()
 
 
+def test_a_volume_in_the_place_of_the_one_that_a_cut_off_restore_made_is_foreign(
+    site: Site,
+) -> None:
+    """It has the name and the size of the marked one: only its UUID tells that it is not ours."""
+    point = site.back_up("crash")
+    options = {"domain": "web2", "volume_group": "other"}
+    plan = site.plan(point, **options)
+    with pytest.raises(Interrupted):
+        restore_point(site.house, plan, RestoreWatcher(), stop_after(1))
+    size_bytes = plan.targets[0].capacity_bytes
+    site.act("lvremove", "-y", "other/web_root")
+    site.act("lvcreate", "-y", "-L", f"{size_bytes}b", "-n", "web_root", "other")
+
+    again = site.plan(point, **options)
+
+    assert [("web2-xvda", TargetAct.CREATE_VOLUME), ("web_data", TargetAct.CONTINUE)] == [
+        (target.lv_name, target.act) for target in again.targets
+    ]
+
+
 def test_a_cut_off_restore_is_forgotten_once_its_targets_are_gone(site: Site) -> None:
     point = site.back_up("crash")
     plan = site.plan(point, domain="web2", volume_group="other")

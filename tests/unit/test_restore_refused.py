@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from xenbackup.errors import (
     RestoreRefused,
 )
 from xenbackup.model.restore import DiskPlacement
+from xenbackup.operations.points import find_point
 from xenbackup.operations.restore import list_incomplete_restores, restore_point
+from xenbackup.storage.copying import hash_blocks
+from xenbackup.storage.manifest import MANIFEST_FILE, encode_manifest
+from xenbackup.system.block_device import open_block_device
 
 ROOT = "/dev/xenvols/web_root"
 DATA = "/dev/xenvols/web_data"
@@ -71,6 +76,41 @@ def test_a_damaged_memory_image_is_found_before_anything_is_overwritten(
     assert site.state_of("web") == ""
 
 
+@pytest.mark.parametrize("planned_before", [False, True])
+def test_a_memory_image_without_its_end_is_never_restored_though_its_digest_is_right(
+    site: Site, planned_before: bool
+) -> None:
+    """It is what was stored: that was no whole image then, or the plan saw another file."""
+    point = site.back_up()
+    site.lose()
+    before = site.read(ROOT), site.read(DATA)
+    image = site.stored(point, "memory.save")
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-8] + b"\xff" * 8)
+    device = open_block_device(image)
+    found = hash_blocks(device, size_bytes=device.size_bytes)
+    device.close()
+    memory = point.manifest.memory
+    assert memory is not None
+    manifest = replace(point.manifest, memory=replace(memory, digest=found.digest))
+    site.stored(point, MANIFEST_FILE).write_bytes(encode_manifest(manifest))
+    stored = find_point(site.house, point.point)
+
+    if planned_before:
+        broken = image.read_bytes()
+        image.write_bytes(whole)
+        plan = site.plan(stored, memory=True, start=True)
+        image.write_bytes(broken)
+        with pytest.raises(PointDamaged, match=r"is not whole: .* Nothing was overwritten"):
+            restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+    else:
+        with pytest.raises(PointDamaged, match=r"The memory image of point .* cannot be used: "):
+            site.plan(stored, memory=True, start=True)
+
+    assert (site.read(ROOT), site.read(DATA)) == before
+    assert list_incomplete_restores(site.house) == ()
+
+
 def test_a_running_guest_keeps_its_disks(site: Site) -> None:
     point = site.back_up()
     before = site.count()
@@ -116,6 +156,23 @@ def test_a_host_that_changed_since_the_plan_is_not_touched(site: Site) -> None:
         restore_point(site.house, plan, RestoreWatcher(), lambda: "")
 
     assert site.read(ROOT) == before
+
+
+def test_a_volume_that_took_the_name_of_the_planned_one_is_not_touched(site: Site) -> None:
+    """Its path and its size are those of the plan; what it holds is somebody else's."""
+    point = site.back_up("crash")
+    site.lose()
+    plan = site.plan(point)
+    size_bytes = plan.targets[0].capacity_bytes
+    site.act("lvremove", "-y", "xenvols/web_root")
+    site.act("lvcreate", "-y", "-L", f"{size_bytes}b", "-n", "web_root", "xenvols")
+    site.write(ROOT, 0, b"precious")
+    before = site.read(ROOT), site.read(DATA)
+
+    with pytest.raises(RestoreRefused, match="changed since the restore was planned"):
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+
+    assert (site.read(ROOT), site.read(DATA)) == before
 
 
 def test_a_guest_that_was_started_since_the_plan_keeps_its_disks(site: Site) -> None:

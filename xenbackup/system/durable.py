@@ -120,9 +120,9 @@ def replace_file(path: Path, content: bytes, mode: int = PRIVATE_FILE) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     with translate_errors(StateFailed, f"write {path}"):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, mode)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, mode)
             try:
                 os.fchmod(descriptor, mode)
                 write_whole(descriptor, content)

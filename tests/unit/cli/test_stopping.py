@@ -32,6 +32,8 @@ def call_with_signals(
     """Run the call until it stands at the boundary, send the signals, and let it go on."""
     reached_end, reached = os.pipe()
     go, go_end = os.pipe()
+    # Whoever runs the tests under nohup has its ignored signal inherited by all.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     child = subprocess.Popen(
         [
             *under,
@@ -49,6 +51,7 @@ def call_with_signals(
         text=True,
         pass_fds=(reached, go),
     )
+    signal.signal(signal.SIGHUP, inherited)
     os.close(reached)
     os.close(go)
     try:
