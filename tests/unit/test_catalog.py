@@ -20,7 +20,8 @@ from xenbackup.errors import StateFailed
 from xenbackup.model.job import Consistency
 from xenbackup.model.point import PointSummary
 from xenbackup.model.run import Outcome, RunResult
-from xenbackup.records.catalog import SCHEMA_VERSION, Catalog
+from xenbackup.records.catalog import Catalog
+from xenbackup.records.catalog_file import SCHEMA_VERSION, CatalogFile
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -337,7 +338,7 @@ def test_commits_reach_the_disk_before_they_return(catalog: Catalog) -> None:
         (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
         seen.append((mode, synchronous))
 
-    catalog._run(ask, writes=True)
+    CatalogFile(catalog.path).transact(ask, writes=True)
     assert [("wal", 2)] == seen
 
 

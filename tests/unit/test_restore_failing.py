@@ -9,6 +9,7 @@ import pytest
 from tests.house import find_wrongs
 from tests.unit.restore_house import RestoreWatcher, Site, damage
 from xenbackup.dom0.simulated import Fault, FaultKind
+from xenbackup.dom0.simulated.holders import hold_toolstack_lock, release_toolstack_lock
 from xenbackup.dom0.simulated.state import MIB
 from xenbackup.errors import (
     CopyFailed,
@@ -66,6 +67,54 @@ def test_a_guest_that_does_not_boot_is_told_with_its_file(site: Site) -> None:
         restore_point(site.house, plan, RestoreWatcher(), lambda: "")
 
     assert plan.configuration_path in caught.value.hint
+
+
+HOLDER = "xl's lock /var/lock/xl is held by process 4242 (xl create /etc/xen/other.cfg)"
+
+
+def hold_lock(site: Site) -> None:
+    hold_toolstack_lock(site.host.directory, pid=4242, command="xl create /etc/xen/other.cfg")
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_whoever_holds_the_toolstacks_lock_is_named_and_its_end_lets_the_restore_go_on(
+    site: Site, memory: bool
+) -> None:
+    point = site.back_up()
+    site.lose()
+    watcher = RestoreWatcher()
+    hold_lock(site)
+
+    with pytest.raises(RestoreFailed) as caught:
+        site.restore(point, watcher, memory=memory, start=True)
+
+    assert f"s; {HOLDER}." in caught.value.message
+    assert "passed its deadline" in caught.value.message
+    assert "see what that process waits for" in caught.value.hint
+    assert "the same restore again completes them" in caught.value.hint
+    told = [warning for warning in watcher.warnings if "lock" in warning]
+    expected = [f"The rebuild of web passed its deadline: {HOLDER}."] if memory else []
+    assert expected == told, "it is told once, however often the rebuild is tried"
+    release_toolstack_lock(site.host.directory, pid=4242)
+    site.restore(point, memory=memory, start=True)
+    assert find_wrongs(site.house) == []
+
+
+@pytest.mark.parametrize(("memory", "verb"), [(True, "restore"), (False, "create")])
+def test_a_deadline_that_nobody_is_to_blame_for_names_nobody(
+    site: Site, memory: bool, verb: str
+) -> None:
+    point = site.back_up()
+    site.lose()
+    plan = site.plan(point, memory=memory, start=True)
+    nth = 0 if memory else 2
+    fault = Fault(tool="xl", verb=verb, kind=FaultKind.HANG, nth=nth, boundary="begin")
+    site.host.set_fault(fault)
+
+    with pytest.raises(RestoreFailed, match="passed its deadline") as caught:
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+
+    assert "lock" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_write_error_leaves_the_mark_and_names_the_device(site: Site) -> None:

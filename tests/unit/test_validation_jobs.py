@@ -100,6 +100,14 @@ def test_guests_of_a_collision_are_named_and_many_are_cut_short() -> None:
     assert "for g1, g2, g3, …: the second" in message
 
 
+def test_a_collision_tells_what_comes_of_it_in_the_daemon_and_in_the_foreground() -> None:
+    message = with_other("30 2 * * *").find("schedule-collision").message
+    assert message.endswith(
+        "for web: the second run waits for the first in the daemon's queue; in the foreground it "
+        "ends as locked (exit code 11)."
+    ), message
+
+
 def make_job(schedule: str, zone: str = "") -> Job:
     return replace(GOOD.job, schedule=schedule, timezone=zone)
 

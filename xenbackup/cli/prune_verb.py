@@ -36,7 +36,8 @@ def prune(invocation: Invocation, job: str, dry_run: bool) -> int:
     """Remove the recovery points that the [retention] of their jobs lets go; of JOB alone if named.
 
     The last good point of a guest is never removed, nor a pinned one, nor anything from a
-    destination that is not there. Journals of long ago go too (`keep` of [journals]).
+    destination that is not there. What is recorded of runs of long ago goes too: their
+    journals, and their rows in the catalog (`keep` of [journals]).
     """
     from xenbackup.operations.prune import prune_points
 
@@ -99,7 +100,17 @@ def _summarise(report: PruneReport) -> str:
         done = "would go too" if report.dry_run else "removed"
         plural = "" if len(report.journals) == 1 else "s"
         text += f" {len(report.journals)} old journal{plural} {done}."
+    if forgotten := _count_forgotten(report):
+        text += f" {forgotten} {'would be forgotten' if report.dry_run else 'forgotten'}."
     return text
+
+
+def _count_forgotten(report: PruneReport) -> str:
+    """`3 old runs, 1 old round`; "" when the catalog forgot nothing."""
+    counts = (("run", len(report.forgotten.runs)), ("failed round", len(report.forgotten.rounds)))
+    return ", ".join(
+        f"{number} old {what}{'' if number == 1 else 's'}" for what, number in counts if number
+    )
 
 
 def _list_notes(report: PruneReport, page: Page) -> list[str]:
@@ -164,4 +175,6 @@ def _shape(report: PruneReport) -> dict[str, object]:
             for place in report.absent
         ],
         "journals": list(report.journals),
+        "forgotten_runs": list(report.forgotten.runs),
+        "forgotten_rounds": list(report.forgotten.rounds),
     }

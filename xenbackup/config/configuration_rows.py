@@ -277,6 +277,7 @@ JOURNALS_ROWS = (
         "seconds; s, m, h, d",
         '"90d"',
         '"1d"',
-        "Journals of ended runs older than this are removed; `0` keeps all.",
+        "Journals of ended runs older than this are removed, and the catalog forgets such runs; "
+        "`0` keeps all.",
     ),
 )

@@ -279,8 +279,9 @@ class Notify:
 class Configuration:
     """`config.toml` whole. Paths are absolute as configured; the host places them.
 
-    `metrics_path` is a textfile for Prometheus' node exporter, "" for none. Journals of ended runs
-    are kept for `keep_journals_seconds`, 0 keeps all. `hooks` are those of jobs without their own.
+    `metrics_path` is a textfile for Prometheus' node exporter, "" for none. Journals of ended runs,
+    and their rows in the catalog, are kept for `keep_journals_seconds`, 0 keeps all. `hooks` are
+    those of jobs without their own.
     """
 
     destinations: tuple[DestinationSpec, ...] = ()

@@ -24,6 +24,7 @@ from xenbackup.system import durable
 
 JOURNALS_FOLDER = "journals"
 LOCKS_FOLDER = "locks"
+ROUNDS_FOLDER = "rounds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,11 @@ class House:
     @property
     def journals_folder(self) -> Path:
         return self.state_folder / JOURNALS_FOLDER
+
+    @property
+    def rounds_folder(self) -> Path:
+        """Where the daemon keeps the scheduled rounds that it accepted and that have not ended."""
+        return self.state_folder / ROUNDS_FOLDER
 
     def find_job(self, name: str) -> Job:
         """Raises: ConfigurationError for a broken file, UsageError for a job that is not there."""

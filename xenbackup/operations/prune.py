@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import structlog
@@ -26,12 +26,13 @@ from xenbackup.errors import (
 from xenbackup.model.job import DestinationKind, DestinationSpec, Job
 from xenbackup.model.point import PointSummary
 from xenbackup.operations.house import House
-from xenbackup.operations.journals import trim_journals
 from xenbackup.operations.removals import finish_in_store
 from xenbackup.operations.restore_sight import open_marks
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.operations.trimming import trim_records
 from xenbackup.operations.zones import find_zone
 from xenbackup.planning.retention import Hold, Verdict, judge_job_points
+from xenbackup.records.catalog_rows import Forgotten
 from xenbackup.storage.destination import PointStore
 from xenbackup.storage.points import DamagedPoint, PointListing
 
@@ -77,7 +78,8 @@ class PruneReport:
 
     `job` is "" when all were meant. `looked_into` are the destinations that were there, `finished`
     the points whose earlier, interrupted removal ended now; `troubles` are folders that could not
-    be read or wholly removed; `journals` the runs whose journals were (or would be) removed.
+    be read or wholly removed; `journals` the runs whose journals were (or would be) removed,
+    `forgotten` what the catalog forgot (or would).
     """
 
     job: str
@@ -89,6 +91,7 @@ class PruneReport:
     finished: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     journals: tuple[str, ...] = ()
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
     @property
     def freed_bytes(self) -> int:
@@ -117,7 +120,7 @@ class PruneReport:
 
 
 def prune_points(house: House, *, job: Job | None = None, dry_run: bool = False) -> PruneReport:
-    """Remove what the retention of a job, or of all jobs, lets go; and journals of long ago.
+    """Remove what the retention of a job, or of all jobs, lets go; and records of long ago.
 
     Of one job that is what lies in its own destination; without one, all destinations are looked
     into. A destination that is not there is reported, and nothing else suffers. May be killed at
@@ -130,6 +133,7 @@ def prune_points(house: House, *, job: Job | None = None, dry_run: bool = False)
     for spec in house.configuration.destinations:
         if job is None or spec.name == job.destination:
             pruning.prune_destination(spec)
+    trimmed = trim_records(house, dry_run=dry_run)
     return PruneReport(
         job=job.name if job is not None else "",
         dry_run=dry_run,
@@ -139,7 +143,8 @@ def prune_points(house: House, *, job: Job | None = None, dry_run: bool = False)
         absent=tuple(pruning.absent),
         finished=tuple(pruning.finished),
         troubles=tuple(pruning.troubles),
-        journals=trim_journals(house, dry_run=dry_run),
+        journals=trimmed.journals,
+        forgotten=trimmed.forgotten,
     )
 
 

@@ -25,7 +25,7 @@ from xenbackup.model.domain import Domain, DomainIdentity, GuestKind, HealthBase
 from xenbackup.model.point import StoredMemory
 from xenbackup.model.restore import RestorePhase
 from xenbackup.operations.restore_context import RestoreContext
-from xenbackup.pipeline.guest import FRAME_SIZE_BYTES, explain
+from xenbackup.pipeline.guest import FRAME_SIZE_BYTES, LOCK_HINT, explain
 from xenbackup.planning.restore_configuration import changed_targets
 from xenbackup.storage.copying import hash_blocks
 from xenbackup.storage.spool import Spool
@@ -196,6 +196,7 @@ def _rebuild(context: RestoreContext) -> Domain:
     what = "restore memory"
     context.watcher.act_began(what)
     result: CommandResult | None = None
+    blocker = ""
     for attempt in range(RESTORE_ATTEMPTS):
         if attempt:
             house.host.sleep(2.0**attempt)
@@ -207,6 +208,10 @@ def _rebuild(context: RestoreContext) -> Domain:
             stderr_path=spool / f"{plan.restore}.restore-stderr",
             on_progress=_report_frames(context, what),
         )
+        held = _find_blocker(context, result)
+        if held and held != blocker:
+            context.warn(f"The rebuild of {plan.domain} passed its deadline: {held}.")
+        blocker = held
         domain = house.toolstack.find_domain(plan.uuid)
         if result.succeeded and domain is not None and domain.state.paused:
             _apply_tuning(context, domain)
@@ -216,11 +221,21 @@ def _rebuild(context: RestoreContext) -> Domain:
         if domain is not None and domain.state.paused:
             _destroy(context, domain)
     explanation = explain(result) if result is not None else ""
+    explanation += f"; {blocker}" if blocker else ""
+    room = "make room (memory, name) and restore again; or without --memory, with --start"
     raise RestoreFailed(
         f"The disks of {plan.domain} are restored, but it could not be rebuilt from its memory "
         f"image{explanation}.",
-        hint="make room (memory, name) and restore again; or without --memory, with --start",
+        hint=LOCK_HINT if blocker else room,
     )
+
+
+def _find_blocker(context: RestoreContext, result: CommandResult) -> str:
+    """Who holds xl's lock, after a command that passed its deadline; "" when nobody does.
+
+    Asked at once: whoever holds it now is who kept that command waiting.
+    """
+    return context.house.toolstack.tell_lock_holder() if result.timed_out else ""
 
 
 def _boot(context: RestoreContext) -> Domain:
@@ -239,11 +254,13 @@ def _boot(context: RestoreContext) -> Domain:
         run_id=plan.restore,
         own_unit=f"xenbackup-restore-{plan.restore}",
     )
+    held = _find_blocker(context, result)
     domain = house.toolstack.find_domain(plan.uuid)
     if domain is None:
+        told = f"{explain(result)}{'; ' + held if held else ''}"
         raise RestoreFailed(
-            f"The disks of {plan.domain} are restored, but it did not start{explain(result)}.",
-            hint=f"mend {plan.configuration_path} and `xl create` it",
+            f"The disks of {plan.domain} are restored, but it did not start{told}.",
+            hint=LOCK_HINT if held else f"mend {plan.configuration_path} and `xl create` it",
         )
     if not result.succeeded:
         if domain.state.paused:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from xenbackup import __version__
 from xenbackup.dom0.guest_configuration import find_configurations
@@ -41,12 +41,10 @@ from xenbackup.planning.beginnings import choose_begin, find_next_beginning
 from xenbackup.planning.filling import HORIZON_DAYS, Pace, forecast_filling
 from xenbackup.planning.findings import judge_report
 from xenbackup.planning.promises import Promise, find_pace, find_promise
-from xenbackup.planning.rounds import add_rounds, group_rounds, read_begin
+from xenbackup.planning.rounds import LATELY, add_rounds, group_rounds, read_begin
 from xenbackup.planning.status import Evidence, judge_domains
 from xenbackup.records.catalog_rows import RunEntry
 
-SINCE = timedelta(hours=24)
-"""Rounds of so long are told of: looked at in the morning, that is last night."""
 RUNS_TOLD = 500
 """Newest runs of these rounds that a report lists."""
 _RUNS_READ = 2000
@@ -91,7 +89,7 @@ def gather_status(
     entries, points, catalog_problem = _read_catalog(house, probe)
     seen = dict(() if catalog_problem else house.catalog.list_schedules())
     runs = tuple(_shorten_run(entry) for entry in entries)
-    since = now - SINCE
+    since = now - LATELY
     rounds, left_out = group_rounds(runs, since=since, limit=RUNS_TOLD)
     open_runs = list_open_runs(house)
     judgement = judge_domains(

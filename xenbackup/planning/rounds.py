@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from xenbackup.model.names import is_run_id
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import EndedRun, RoundStatus
+
+LATELY = timedelta(hours=24)
+"""Rounds of so long are told of: looked at in the morning, that is last night."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 

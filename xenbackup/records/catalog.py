@@ -6,75 +6,16 @@ catalog that is damaged is set aside, never repaired, and filled again by `rebui
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
-from xenbackup.errors import StateFailed
 from xenbackup.model.point import PointSummary
 from xenbackup.model.run import RoundResult, RunResult
 from xenbackup.records import catalog_rows as rows
-from xenbackup.records.catalog_rows import FailedRound, RunEntry
-from xenbackup.system.durable import FileLock, sync_folder, translate_errors
-
-_BUSY_TIMEOUT_SECONDS = 30.0
-_DAMAGE_CODES = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
-_COMPANIONS = ("", "-wal", "-shm")
-
-_FIRST_SCHEMA = (
-    """
-    CREATE TABLE runs (
-        run TEXT PRIMARY KEY, job TEXT NOT NULL, round TEXT NOT NULL, ended_at TEXT NOT NULL,
-        domain TEXT NOT NULL, uuid TEXT NOT NULL, outcome TEXT NOT NULL, preset TEXT NOT NULL,
-        consistency TEXT NOT NULL, point TEXT NOT NULL, away_seconds REAL NOT NULL,
-        bytes_read INTEGER NOT NULL, bytes_written INTEGER NOT NULL,
-        duration_seconds REAL NOT NULL, warnings TEXT NOT NULL, error TEXT NOT NULL,
-        hint TEXT NOT NULL, exit_code INTEGER NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX runs_of_domain ON runs (domain, run)",
-    """
-    CREATE TABLE points (
-        destination TEXT NOT NULL, point TEXT NOT NULL, domain TEXT NOT NULL,
-        identity TEXT NOT NULL, job TEXT NOT NULL, consistency TEXT NOT NULL,
-        created_at TEXT NOT NULL, size_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL,
-        has_memory INTEGER NOT NULL, pinned INTEGER NOT NULL,
-        PRIMARY KEY (destination, point)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE due_times (
-        job TEXT NOT NULL, due_at TEXT NOT NULL, round TEXT NOT NULL, PRIMARY KEY (job, due_at)
-    ) STRICT
-    """,
-    "CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
-    "INSERT INTO state VALUES ('points_complete', 0)",
-)
-_SCHEDULES = (
-    """
-    CREATE TABLE schedules (
-        job TEXT PRIMARY KEY, schedule TEXT NOT NULL, first_seen_at TEXT NOT NULL
-    ) STRICT
-    """,
-)
-_FAILED_ROUNDS = (
-    """
-    CREATE TABLE failed_rounds (
-        round TEXT PRIMARY KEY, job TEXT NOT NULL, ended_at TEXT NOT NULL, outcome TEXT NOT NULL,
-        error TEXT NOT NULL, hint TEXT NOT NULL
-    ) STRICT
-    """,
-)
-# What makes each schema of the one before; a new file goes through all of them.
-_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS)
-SCHEMA_VERSION = len(_STEPS)
-
-_T = TypeVar("_T")
+from xenbackup.records.catalog_file import CatalogFile
+from xenbackup.records.catalog_rows import FailedRound, Forgotten, RunEntry
 
 
 class Catalog:
@@ -87,13 +28,14 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = CatalogFile(path)
 
     def open(self) -> None:
         """Create the file where it is missing, and look whether it is sound.
 
         Raises: StateFailed when it cannot be used, or belongs to a newer version.
         """
-        self._run(_check_soundness)
+        self._file.open()
 
     def needs_rebuild(self) -> bool:
         """It is new, or took the place of a damaged one, and was not filled since.
@@ -105,7 +47,7 @@ class Catalog:
             query = "SELECT value FROM state WHERE key = 'points_complete'"
             return not (connection.execute(query).fetchone() or (0,))[0]
 
-        return self._run(ask)
+        return self._file.transact(ask)
 
     # Runs
 
@@ -154,6 +96,39 @@ class Catalog:
         values = rows.bind((len(prefix), prefix, limit))
         return self._read_failed_rounds(rows.FIND_FAILED_ROUNDS, values)
 
+    # History of long ago
+
+    def forget_history(
+        self,
+        before: datetime,
+        *,
+        kept: Collection[str],
+        good_runs: int,
+        dry_run: bool = False,
+    ) -> Forgotten:
+        """Forget runs and failed rounds that ended before then; returns them, oldest first.
+
+        `kept` are ids of runs, and of rounds whose runs all stay. So does a run of a point that the
+        catalog knows. Of each job and guest the newest run and the newest good one stay, of each
+        guest and preset the newest `good_runs` that were good, of each job the newest failed round.
+
+        Raises: StateFailed.
+        """
+        stays = frozenset(kept)
+
+        def forget(connection: sqlite3.Connection) -> Forgotten:
+            old_runs = connection.execute(rows.FIND_OLD_RUNS, rows.bind((before, good_runs)))
+            runs = tuple(run for run, name in old_runs if not stays.intersection((run, name)))
+            old_rounds = connection.execute(rows.FIND_OLD_FAILED_ROUNDS, rows.bind((before,)))
+            rounds = tuple(name for (name,) in old_rounds if name not in stays)
+            if not dry_run:
+                connection.executemany(rows.DELETE_RUN, [rows.bind((run,)) for run in runs])
+                named = [rows.bind((name,)) for name in rounds]
+                connection.executemany(rows.DELETE_FAILED_ROUND, named)
+            return Forgotten(runs=runs, rounds=rounds)
+
+        return self._file.transact(forget, writes=not dry_run)
+
     # Points
 
     def record_point(self, summary: PointSummary) -> None:
@@ -171,7 +146,7 @@ class Catalog:
         """
         query = rows.LIST_POINTS if domain is None else rows.LIST_POINTS_OF_DOMAIN
         values = () if domain is None else rows.bind((domain,))
-        return self._run(
+        return self._file.transact(
             lambda connection: tuple(
                 rows.build_point(row) for row in connection.execute(query, values)
             )
@@ -190,7 +165,7 @@ class Catalog:
             connection.executemany(rows.INSERT_POINT, flattened)
             connection.execute("UPDATE state SET value = 1 WHERE key = 'points_complete'")
 
-        self._run(fill, writes=True)
+        self._file.transact(fill, writes=True)
 
     # Due times
 
@@ -215,7 +190,7 @@ class Catalog:
             return True
 
         values = rows.bind((job, due_at, round))
-        return self._run(claim, writes=True)
+        return self._file.transact(claim, writes=True)
 
     def find_claimant(self, job: str, due_at: datetime) -> str | None:
         """The round that took a due time; None while nobody has. Raises: StateFailed."""
@@ -224,7 +199,7 @@ class Catalog:
             row = connection.execute(rows.FIND_CLAIMANT, rows.bind((job, due_at))).fetchone()
             return None if row is None else str(row[0])
 
-        return self._run(find)
+        return self._file.transact(find)
 
     def find_last_due_time(self, job: str, *, until: datetime | None = None) -> datetime | None:
         """The newest due time that was taken, `until` then when given; None when none was.
@@ -232,7 +207,7 @@ class Catalog:
         Raises: StateFailed.
         """
         newest_asked = until or datetime.max.replace(tzinfo=UTC)
-        return self._run(lambda connection: _find_due(connection, job, newest_asked))
+        return self._file.transact(lambda connection: _find_due(connection, job, newest_asked))
 
     def note_schedule(self, job: str, schedule: str, at: datetime) -> datetime:
         """Note that a job has this schedule; returns since when it has. "" is for none.
@@ -246,7 +221,7 @@ class Catalog:
             return rows.read_moment(first_seen)
 
         values = rows.bind((job, schedule, at))
-        return self._run(note, writes=True)
+        return self._file.transact(note, writes=True)
 
     def list_schedules(self) -> tuple[tuple[str, datetime], ...]:
         """Jobs that have a schedule, and since when. Raises: StateFailed."""
@@ -257,12 +232,12 @@ class Catalog:
                 for job, first_seen in connection.execute(rows.LIST_SCHEDULES)
             )
 
-        return self._run(find)
+        return self._file.transact(find)
 
     # The file
 
     def _read_runs(self, query: str, values: tuple[object, ...]) -> tuple[RunEntry, ...]:
-        return self._run(
+        return self._file.transact(
             lambda connection: tuple(
                 rows.build_run(row) for row in connection.execute(query, values)
             )
@@ -271,130 +246,17 @@ class Catalog:
     def _read_failed_rounds(
         self, query: str, values: tuple[object, ...]
     ) -> tuple[FailedRound, ...]:
-        return self._run(
+        return self._file.transact(
             lambda connection: tuple(
                 rows.build_failed_round(row) for row in connection.execute(query, values)
             )
         )
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        self._run(lambda connection: connection.execute(statement, values), writes=True)
-
-    def _run(self, act: Callable[[sqlite3.Connection], _T], *, writes: bool = False) -> _T:
-        """Act within one transaction, once more on an empty catalog if this one is damaged."""
-        try:
-            try:
-                return self._attempt(act, writes)
-            except (sqlite3.DatabaseError, rows.BadRow) as error:
-                if not _is_damage(error):
-                    raise
-                self._set_aside()
-                return self._attempt(act, writes)
-        except (sqlite3.Error, rows.BadRow) as error:
-            raise StateFailed(
-                f"Cannot use the catalog {self.path}: {error}.",
-                hint="see that its folder is writable and not full, and that nobody locks it",
-            ) from error
-
-    def _attempt(self, act: Callable[[sqlite3.Connection], _T], writes: bool) -> _T:
-        self._create_file()
-        with closing(
-            sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
-        ) as connection:
-            connection.text_factory = rows.read_text
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._check_version(connection)
-            connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            try:
-                outcome = act(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return outcome
-
-    def _create_file(self) -> None:
-        """SQLite would make it readable for all; its companions take over the file's mode."""
-        with translate_errors(StateFailed, f"open the catalog {self.path}"):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            os.close(os.open(self.path, flags, 0o600))
-
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        if 0 <= _read_version(connection) < SCHEMA_VERSION:
-            connection.execute("BEGIN IMMEDIATE")
-            # Another process may have been here between the two.
-            missing = _STEPS[_read_version(connection) :]
-            for statement in chain.from_iterable(missing):
-                connection.execute(statement)
-            if missing:
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        version = _read_version(connection)
-        if version != SCHEMA_VERSION:
-            raise StateFailed(
-                f"The catalog {self.path} has schema {version}; this version knows"
-                f" {SCHEMA_VERSION}.",
-                hint="use the newer xenbackup that wrote it, or move the file away: it is rebuilt",
-            )
-
-    def _set_aside(self) -> None:
-        """Rename the damaged file, unless another process has done so in the meantime."""
-        lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), "set a catalog aside")
-        lock.acquire(wait=True)
-        try:
-            self._attempt(_check_soundness, writes=False)
-        except (sqlite3.DatabaseError, rows.BadRow) as error:
-            if not _is_damage(error):
-                raise
-            self._rename_damaged()
-        finally:
-            lock.release()
-
-    def _rename_damaged(self) -> None:
-        number = 1
-        while self.path.with_name(f"{self.path.name}.damaged-{number}").exists():
-            number += 1
-        with translate_errors(StateFailed, f"set the damaged catalog {self.path} aside"):
-            for suffix in reversed(_COMPANIONS):
-                companion = self.path.with_name(self.path.name + suffix)
-                if companion.exists():
-                    name = f"{self.path.name}.damaged-{number}{suffix}"
-                    companion.rename(self.path.with_name(name))
-        sync_folder(self.path.parent)
+        self._file.transact(lambda connection: connection.execute(statement, values), writes=True)
 
 
 def _find_due(connection: sqlite3.Connection, job: str, until: datetime) -> datetime | None:
     """The newest due time up to then that the job took. Raises: rows.BadRow."""
     (newest,) = connection.execute(rows.FIND_DUE, rows.bind((job, until))).fetchone()
     return rows.read_moment(newest) if newest else None
-
-
-def _read_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _check_soundness(connection: sqlite3.Connection) -> None:
-    """Raises: rows.BadRow when SQLite's own check, or one of our rows, finds something wrong."""
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise rows.BadRow(str(verdict))
-    for row in connection.execute(rows.SELECT_RUNS):
-        rows.build_run(row)
-    for row in connection.execute(rows.SELECT_POINTS):
-        rows.build_point(row)
-    for row in connection.execute(rows.SELECT_FAILED_ROUNDS):
-        rows.build_failed_round(row)
-    for (moment,) in connection.execute(rows.SELECT_MOMENTS):
-        rows.read_moment(moment)
-
-
-def _is_damage(error: sqlite3.DatabaseError | rows.BadRow) -> bool:
-    if isinstance(error, rows.BadRow):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    if isinstance(code, int) and code & 0xFF in _DAMAGE_CODES:
-        return True
-    # A table of ours that is not there although the version says so.
-    return str(error).startswith(("no such table", "no such column"))

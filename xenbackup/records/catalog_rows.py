@@ -39,6 +39,14 @@ class FailedRound:
     hint: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    """What the catalog knows no more: ids of runs, and of rounds that failed before any."""
+
+    runs: tuple[str, ...] = ()
+    rounds: tuple[str, ...] = ()
+
+
 INSERT_RUN = (
     "INSERT OR REPLACE INTO runs (run, job, round, ended_at, domain, uuid, outcome, preset, "
     "consistency, point, away_seconds, bytes_read, bytes_written, duration_seconds, warnings, "
@@ -59,6 +67,18 @@ FIND_LAST_RUNS = (
     f"{SELECT_RUNS} WHERE run IN "  # noqa: S608 - made of constants
     "(SELECT max(run) FROM runs WHERE domain = CAST(? AS TEXT) GROUP BY job) ORDER BY run DESC"
 )
+# Runs that ended before a time and that neither a point names nor an answer is made of: not the
+# newest of a job and guest, nor its newest good one, nor those that estimates are made from.
+FIND_OLD_RUNS = (
+    "SELECT run, round FROM runs WHERE ended_at < CAST(? AS TEXT) "
+    "AND run NOT IN (SELECT point FROM points) "
+    "AND run NOT IN (SELECT max(run) FROM runs GROUP BY job, domain) "
+    "AND run NOT IN (SELECT max(run) FROM runs WHERE outcome = 'ok' GROUP BY job, domain) "
+    "AND run NOT IN (SELECT run FROM (SELECT run, row_number() OVER "
+    "(PARTITION BY domain, preset ORDER BY run DESC) AS place FROM runs WHERE outcome = 'ok') "
+    "WHERE place <= ?) ORDER BY run"
+)
+DELETE_RUN = "DELETE FROM runs WHERE run = CAST(? AS TEXT)"
 INSERT_FAILED_ROUND = (
     "INSERT OR REPLACE INTO failed_rounds (round, job, ended_at, outcome, error, hint) VALUES "
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
@@ -71,6 +91,12 @@ FIND_FAILED_ROUNDS = (
     f"{SELECT_FAILED_ROUNDS} WHERE substr(round, 1, ?) = CAST(? AS TEXT) "
     "ORDER BY round DESC LIMIT ?"
 )
+# Those that ended before a time, but the newest of each job.
+FIND_OLD_FAILED_ROUNDS = (
+    "SELECT round FROM failed_rounds WHERE ended_at < CAST(? AS TEXT) "
+    "AND round NOT IN (SELECT max(round) FROM failed_rounds GROUP BY job) ORDER BY round"
+)
+DELETE_FAILED_ROUND = "DELETE FROM failed_rounds WHERE round = CAST(? AS TEXT)"
 INSERT_POINT = (
     "INSERT OR REPLACE INTO points (destination, point, domain, identity, job, consistency, "
     "created_at, size_bytes, stored_bytes, has_memory, pinned) VALUES "

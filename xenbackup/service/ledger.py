@@ -58,7 +58,7 @@ class RoundLedger:
         self._on_begin = on_begin
         self._on_end = on_end
         self._remark = remark
-        self._folder = RoundFolder(definitions.house.state_folder / "rounds")
+        self._folder = RoundFolder(definitions.house.rounds_folder)
         self._rounds: dict[str, DaemonRound] = {}
         self._put_off: dict[str, AcceptedRound] = {}
         self._changed = threading.Condition()

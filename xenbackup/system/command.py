@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from xenbackup.errors import CommandFailed
 from xenbackup.model.command import Command, CommandResult
-from xenbackup.system.output import FileFollower, OutputCollector
+from xenbackup.system.child import Child, ChildStreams, open_exit_descriptor, signal_group
 from xenbackup.system.politeness import put_child_forward
 from xenbackup.system.udev_cookies import find_awaited_cookie
 
@@ -34,9 +32,6 @@ COOKIES_LIMIT: Final = 12
 SYSTEMD_FOLDER: Final = Path("/run/systemd/system")
 
 _LOG = logging.getLogger(__name__)
-_POLL_SECONDS = 0.2
-_DRAIN_SECONDS = 1.0
-_READ_BYTES = 1 << 16
 _PRIVATE_UMASK = 0o077
 _EXHAUSTED: Final[tuple[type[Exception], ...]] = (
     OSError,
@@ -47,23 +42,6 @@ _EXHAUSTED: Final[tuple[type[Exception], ...]] = (
 
 # sh runs Python between fork and exec: two starts at once could fork each other's half-open pipes.
 _START_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Child:
-    """A started process: its pid leads a session and a process group of its own."""
-
-    pid: int
-    process: Any
-    exit_descriptor: int | None
-
-    def has_ended(self) -> bool:
-        alive, _ = self.process.is_alive()
-        return not alive
-
-    def group_has_ended(self) -> bool:
-        """Neither it nor a child of its that stayed in its group is left."""
-        return self.has_ended() and not _signal_group(self, 0)
 
 
 class SystemCommands:
@@ -91,7 +69,7 @@ class SystemCommands:
         began = time.monotonic()
         with contextlib.ExitStack() as resources:
             with _failing_to_start(argv[0]):
-                streams = _Streams(command, resources)
+                streams = ChildStreams(command, resources)
             child = self._start(argv, command, streams, resources)
             timed_out = self._await_end(child, command, streams, began)
             exit_code = child.process.wait() if child.has_ended() else -signal.SIGKILL
@@ -147,9 +125,9 @@ class SystemCommands:
         self,
         argv: tuple[str, ...],
         command: Command,
-        streams: _Streams,
+        streams: ChildStreams,
         resources: contextlib.ExitStack,
-    ) -> _Child:
+    ) -> Child:
         import sh  # noqa: PLC0415 - 15 MB that verbs without a command need not pay
 
         logging.getLogger("sh").setLevel(logging.WARNING)
@@ -173,12 +151,14 @@ class SystemCommands:
                 _env=self._environment(command),
                 _preexec_fn=_prepare_child,
             )
-        descriptor = _open_exit_descriptor(running.pid)
+        descriptor = open_exit_descriptor(running.pid)
         if descriptor is not None:
             resources.callback(os.close, descriptor)
-        return _Child(pid=running.pid, process=running.process, exit_descriptor=descriptor)
+        return Child(pid=running.pid, process=running.process, exit_descriptor=descriptor)
 
-    def _await_end(self, child: _Child, command: Command, streams: _Streams, began: float) -> bool:
+    def _await_end(
+        self, child: Child, command: Command, streams: ChildStreams, began: float
+    ) -> bool:
         """Read until the child ends; past the deadline end its group. True when it was late."""
         if streams.pump_until(child.has_ended, child, began + command.timeout_seconds):
             return False
@@ -186,15 +166,15 @@ class SystemCommands:
             return False
         grace = self._grace_seconds * (LATE_FACTOR if command.kill_late else 1)
         self._stop_unit(command)
-        _signal_group(child, signal.SIGTERM)
+        signal_group(child, signal.SIGTERM)
         if not streams.pump_until(child.group_has_ended, child, time.monotonic() + grace):
-            _signal_group(child, signal.SIGKILL)
+            signal_group(child, signal.SIGKILL)
             # A process that the kernel holds (a hung NFS server) outlives even that: not waited
             # for longer, it is left to end when it can.
             streams.pump_until(child.has_ended, child, time.monotonic() + self._grace_seconds)
         return True
 
-    def _free_of_udev(self, child: _Child, command: Command, streams: _Streams) -> bool:
+    def _free_of_udev(self, child: Child, command: Command, streams: ChildStreams) -> bool:
         """Let a command of LVM go on that waits for a udev that does not answer; True when it ends.
 
         Killed in that wait it would leave its change half made. It has one cookie after the other,
@@ -223,119 +203,6 @@ class SystemCommands:
                 self.run(Command(argv=stop, timeout_seconds=6 * self._grace_seconds))
 
 
-class _Streams:
-    """Both output streams of one child: where the child writes, and what was read of it."""
-
-    def __init__(self, command: Command, resources: contextlib.ExitStack) -> None:
-        self._callback_error: Exception | None = None
-        self._on_line = command.on_stderr_line
-        self._stdin = command.stdin
-        self._resources = resources
-        self._write_ends: list[int] = []
-        resources.callback(self._close_write_ends)
-        self._follower: FileFollower | None = None
-        self._open: dict[int, OutputCollector] = {}
-        self.stdout = OutputCollector()
-        self.stderr = OutputCollector(on_line=self._deliver if command.on_stderr_line else None)
-        self._stdout_write = self._open_pipe(self.stdout)
-        self._stderr_write = (
-            self._open_pipe(self.stderr)
-            if command.stderr_path is None
-            else self._open_file(command.stderr_path)
-        )
-
-    @contextlib.contextmanager
-    def child_ends(self) -> Iterator[tuple[BinaryIO, int, int]]:
-        """The child's stdin, stdout and stderr; our copies are closed afterwards."""
-        with _open_input(self._stdin) as stdin:
-            try:
-                yield stdin, self._stdout_write, self._stderr_write
-            finally:
-                self._close_write_ends()
-
-    def _close_write_ends(self) -> None:
-        while self._write_ends:
-            os.close(self._write_ends.pop())
-
-    def pump_until(self, ended: Callable[[], bool], child: _Child, deadline: float) -> bool:
-        """Read output until it has ended (True) or the deadline has passed (False)."""
-        while True:
-            if ended():
-                return True
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            # Readable for good once the child has ended: of no use while its group is awaited.
-            descriptor = None if child.has_ended() else child.exit_descriptor
-            self._pump(descriptor, min(remaining, _POLL_SECONDS))
-
-    def finish(self) -> None:
-        """Read what is there already; what a surviving grandchild may write yet is not awaited."""
-        limit = time.monotonic() + _DRAIN_SECONDS
-        while self._open and time.monotonic() < limit and self._pump(None, 0):
-            pass
-        if self._follower is not None:
-            self._follower.read_news()
-        self.stdout.finish()
-        self.stderr.finish()
-
-    def raise_callback_error(self) -> None:
-        """An error of `on_stderr_line` ends no command; it is raised when the command has ended."""
-        if self._callback_error is not None:
-            raise self._callback_error
-
-    def _pump(self, exit_descriptor: int | None, timeout_seconds: float) -> bool:
-        """Read once from whatever is ready; False when nothing was."""
-        poll = select.poll()
-        for descriptor in self._open:
-            poll.register(descriptor, select.POLLIN)
-        if exit_descriptor is not None:
-            poll.register(exit_descriptor, select.POLLIN)
-        elif timeout_seconds:
-            timeout_seconds = min(timeout_seconds, _POLL_SECONDS / 10)
-        ready = [found for found, _ in poll.poll(timeout_seconds * 1000)]
-        for descriptor in ready:
-            collector = self._open.get(descriptor)
-            if collector is None:
-                continue
-            content = os.read(descriptor, _READ_BYTES)
-            if content:
-                collector.add(content)
-            else:
-                del self._open[descriptor]
-        if self._follower is not None:
-            self._follower.read_news()
-        return bool(ready)
-
-    def _open_pipe(self, collector: OutputCollector) -> int:
-        read_end, write_end = os.pipe()
-        self._resources.callback(os.close, read_end)
-        self._write_ends.append(write_end)
-        self._open[read_end] = collector
-        return write_end
-
-    def _open_file(self, path: Path) -> int:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(path, flags, 0o600)
-            self._write_ends.append(descriptor)
-            self._follower = FileFollower(path, self.stderr)
-        except OSError as error:
-            raise CommandFailed(
-                f"Cannot open {path} for the messages of a command: {error.strerror}."
-            ) from error
-        self._resources.callback(self._follower.close)
-        return descriptor
-
-    def _deliver(self, line: str) -> None:
-        if self._on_line is None or self._callback_error is not None:
-            return
-        try:
-            self._on_line(line)
-        except Exception as error:  # noqa: BLE001 - kept, and raised when the command has ended
-            self._callback_error = error
-
-
 @contextlib.contextmanager
 def _failing_to_start(program: str, *kinds: type[Exception]) -> Iterator[None]:
     """Whatever is exhausted (descriptors, processes, threads, memory), the tool was not started.
@@ -351,43 +218,12 @@ def _failing_to_start(program: str, *kinds: type[Exception]) -> Iterator[None]:
         ) from error
 
 
-def _open_input(content: bytes) -> BinaryIO:
-    """What the child reads: a file in memory, which no child can leave unread and so block us."""
-    if not content:
-        return Path(os.devnull).open("rb")
-    file = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
-    try:
-        file.write(content)
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
 def _prepare_child() -> None:
     """In the child, before exec: guest memory must never be written world-readable."""
     os.umask(_PRIVATE_UMASK)
     put_child_forward()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-def _open_exit_descriptor(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None where that is unknown."""
-    try:
-        return os.pidfd_open(pid)
-    except (OSError, AttributeError):
-        return None
-
-
-def _signal_group(child: _Child, number: int) -> bool:
-    """Send to every process of the child's group; False when there is none."""
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _log_result(command: Command, result: CommandResult) -> None:

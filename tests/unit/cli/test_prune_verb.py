@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.unit.cli.conftest import NIGHTLY, Shell
+from tests.unit.rounds import make_round, make_run
+from xenbackup.records.catalog import Catalog
 
 RETENTION = "\n[retention]\nlast = 1\n"
 
@@ -65,6 +68,8 @@ def test_prune_as_json(twice: Shell) -> None:
         "troubles",
         "absent",
         "journals",
+        "forgotten_runs",
+        "forgotten_rounds",
     ] == list(shape)
     points = shape["points"]
     assert isinstance(points, list)
@@ -125,3 +130,18 @@ def test_pin_takes_the_latest_of_a_guest_and_refuses_what_there_is_not(shell: Sh
     assert 0 == shell("pin", "web@latest").exit_code
     called = shell("pin", "20990101")
     assert (2, True) == (called.exit_code, "No recovery point is called" in called.err)
+
+
+def test_prune_tells_how_much_of_the_history_is_forgotten(shell: Shell) -> None:
+    catalog = Catalog(shell.directory / "var/lib/xenbackup/catalog.sqlite")
+    runs = [f"2020010{day}T023000Z-aaaaaa" for day in (1, 2, 3)]
+    for day, run in enumerate(runs, start=1):
+        at = datetime(2020, 1, day, tzinfo=UTC)
+        failed = make_run("gone", "No.", run=run)
+        catalog.record_run(failed, job="nightly", round=run, at=at)
+        catalog.record_failed_round(make_round(job="gone", round=run, error="No."), at=at)
+    told = "2 old runs, 2 old failed rounds"
+    assert shell("prune", "--dry-run").out.endswith(f" {told} would be forgotten.\n")
+    shape = shell("prune", "--json").json
+    assert (runs[:2], runs[:2]) == (shape["forgotten_runs"], shape["forgotten_rounds"])
+    assert "forgotten" not in shell("prune").out

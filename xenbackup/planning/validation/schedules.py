@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from xenbackup.errors import ConfigurationError
+from xenbackup.errors import ConfigurationError, ExitCode
 from xenbackup.model.job import Job
 from xenbackup.model.problem import Problem
 from xenbackup.planning.presets import select_domains
@@ -62,7 +62,8 @@ def check_collisions(scene: Scene) -> Iterator[Problem]:
                 subject=f"{job.name}, {other.name}",
                 message=(
                     f"Jobs {job.name} and {other.name} are both due at {first:%Y-%m-%d %H:%M} UTC "
-                    f"for {shown}: the second will find the guest locked."
+                    f"for {shown}: the second run waits for the first in the daemon's queue; in "
+                    f"the foreground it ends as locked (exit code {int(ExitCode.LOCKED)})."
                 ),
                 hint="move one of the two schedules, or take the guest out of one job",
             )
