@@ -80,7 +80,7 @@ coverage: $(STAMP) ## Lines and branches that tests run: pipeline, dom0, durable
 
 .PHONY: teeth
 teeth: $(STAMP) ## Take out each safety act in turn: some test must notice
-	@$(FAST_TEMPORARY) $(BIN)/python -m tests.teeth $(if $(ONLY),--only $(ONLY))
+	@$(FAST_TEMPORARY) $(BIN)/python -m tests.teeth $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: lab
 lab: $(STAMP) ## A real Xen host in QEMU: contract, backup and restore of real guests

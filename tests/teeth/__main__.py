@@ -1,6 +1,6 @@
 """Whether the tests have teeth: each safety act is taken out in turn, and some test must notice.
 
-    python -m tests.teeth [--only NAME]
+    python -m tests.teeth [--only PATTERN]
 
 Works in a copy of the tree, so that the tree itself is never without an act. First the copy as it
 is must pass every test of the list; then it must fail those of each act without that act. Exit 1
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -30,11 +32,14 @@ TESTS_FAILED = 1
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.teeth", description=__doc__)
-    parser.add_argument("--only", metavar="NAME", help="one act alone, by its name")
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="*", help="acts by their names, as in lock-* (all)"
+    )
     only = parser.parse_args(words).only
-    teeth = [tooth for tooth in TEETH if only in (None, tooth.name)]
+    teeth = [tooth for tooth in TEETH if fnmatchcase(tooth.name, only)]
     if not teeth:
-        sys.stderr.write(f"No act is called {only}: {', '.join(t.name for t in TEETH)}.\n")
+        near = get_close_matches(only, [tooth.name for tooth in TEETH])
+        sys.stderr.write(f"No act is called {only}; near it: {', '.join(near) or 'none'}.\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="xenbackup-teeth-") as folder:
         copy = _Copy(Path(folder) / "tree")

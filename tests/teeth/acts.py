@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.teeth.control_acts import CONTROL_TEETH
 from tests.teeth.file_acts import FILE_TEETH
 from tests.teeth.guest_acts import GUEST_TEETH
+from tests.teeth.identity_acts import IDENTITY_TEETH
 from tests.teeth.restore_acts import RESTORE_TEETH
 from tests.teeth.service_acts import SERVICE_TEETH
 from tests.teeth.storage_acts import STORAGE_TEETH
@@ -17,6 +18,7 @@ TEETH = (
     *STORAGE_TEETH,
     *VOLUME_TEETH,
     *FILE_TEETH,
+    *IDENTITY_TEETH,
     *RESTORE_TEETH,
     *CONTROL_TEETH,
     *SERVICE_TEETH,
