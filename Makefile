@@ -69,7 +69,7 @@ soak: $(STAMP) ## Hours: all zones' schedules, 100,000 seeds, 20,000 kills, muta
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.mutation
 
 .PHONY: mutants
-mutants: $(STAMP) ## Mutants of the runner, the rescue table and the journal; resumable
+mutants: $(STAMP) ## Mutants of the runner, the undo, the rescue table and the journal; resumable
 	$(FAST_TEMPORARY) $(BIN)/python -m tests.mutation $(if $(AGAIN),--again)
 
 .PHONY: coverage

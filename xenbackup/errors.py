@@ -107,6 +107,12 @@ class SnapshotOverflowed(SnapshotFailed):
     """A snapshot filled up before the last read; what was read through it is worthless."""
 
 
+class SnapshotsOwed(XenbackupError):
+    """Earlier runs of the guest could not remove their snapshots: another would be one too many."""
+
+    may_pass = True
+
+
 class NotOurs(XenbackupError):
     """Refused: a volume, domain or folder that does not carry our mark would have been touched."""
 

@@ -1,4 +1,4 @@
-"""Mutation testing of what decides over guests: the runner, the rescue table, the journal.
+"""Mutation testing of what decides over guests: runner, undo, rescue table, journal.
 
 python -m tests.mutation                every configuration, going on where the last one stopped
 python -m tests.mutation rescue         that one alone

@@ -38,6 +38,7 @@ from xenbackup.service.recovery import Recovery
 from xenbackup.service.rounds import DaemonRound, RoundOrder
 from xenbackup.service.scheduler import Scheduler
 from xenbackup.service.workers import Workers
+from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.system.systemd_notify import Notifier
 
 RUN = "20261123T023000Z-abcdef"
@@ -409,6 +410,35 @@ def test_stop_that_stumbles_waits_for_runs_all_the_same(monkeypatch: pytest.Monk
 # Definitions
 
 
+def spend(host: Host, limit: BandwidthLimit, mebibytes: int) -> float:
+    """Seconds that so many blocks of a mebibyte wait, by the clock of the host."""
+    began = host.monotonic_seconds()
+    for _ in range(mebibytes):
+        limit.wait_for(1 << 20, lambda: True)
+    return round(host.monotonic_seconds() - began, 1)
+
+
+def test_reload_changes_the_rate_of_runs_that_are_under_way(pristine: Path, tmp_path: Path) -> None:
+    """Two limits, of old runs and of new ones, would let them read at both rates at once."""
+    copy_host(pristine, tmp_path / "host")
+    folder = tmp_path / "host/etc/xenbackup"
+    (folder / "jobs").mkdir(parents=True)
+    configuration = folder / "config.toml"
+    text = '[destination.local]\nkind = "images"\npath = "/srv/backup"\n'
+    configuration.write_text(text)
+    configuration.chmod(0o600)
+    definitions = Definitions(SimulatedHost(tmp_path / "host"), None)
+    host, of_old_runs = definitions.house.host, definitions.limit
+    assert 0.0 == spend(host, of_old_runs, 64)
+    configuration.write_text('bandwidth_limit = "1 MiB/s"\n' + text)
+    definitions.reload(lambda _: None)
+    assert 9.0 == pytest.approx(spend(host, of_old_runs, 10), abs=0.5)
+    assert 10.0 == pytest.approx(spend(host, definitions.limit, 10), abs=0.5), "after the old ones"
+    configuration.write_text(text)
+    definitions.reload(lambda _: None)
+    assert 0.0 == pytest.approx(spend(host, of_old_runs, 64), abs=1.5)
+
+
 def test_reload_that_the_scheduler_refuses_leaves_the_old_definitions(
     pristine: Path, tmp_path: Path
 ) -> None:
@@ -429,7 +459,7 @@ def test_reload_that_the_scheduler_refuses_leaves_the_old_definitions(
     with pytest.raises(StateFailed):
         definitions.reload(refuse)
     assert before is definitions.house
-    assert limit is definitions.limit
+    assert 0.0 == spend(definitions.house.host, limit, 64)
     assert ("The memory cannot be read.",) == definitions.problems
     configuration.write_text("nonsense")
     with pytest.raises(ConfigurationError):

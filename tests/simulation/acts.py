@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.simulation.migrating import (
+    AWAY_SUFFIX,
+    END_MIGRATION,
+    MIGRATE,
+    begin_migration,
+    end_migration,
+)
 from tests.simulation.worlds import GROUP, SCRATCH_BYTES, World
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.dom0.simulated.administration import main as administer
@@ -28,7 +35,8 @@ class Doings:
     @property
     def may_be_down(self) -> bool:
         """Somebody, or the guest itself, ended it: nobody need bring it back."""
-        return self.includes("destroy", "guest-poweroff", "guest-crash", "cut-while-running")
+        acts = ("destroy", "guest-poweroff", "guest-crash", "cut-while-running", MIGRATE)
+        return self.includes(*acts)
 
     @property
     def may_be_shut_down(self) -> bool:
@@ -38,7 +46,7 @@ class Doings:
 
 def find_guest(state: HostState, world: World, uuid: str) -> Domain | None:
     """The guest, whatever it is called or made from by now."""
-    names = (world.guest, RENAMED)
+    names = (world.guest, RENAMED, world.guest + AWAY_SUFFIX, RENAMED + AWAY_SUFFIX)
     found = [d for d in state.domains if d.uuid == uuid or d.name in names]
     return found[0] if found else None
 
@@ -67,12 +75,16 @@ def _act(host: SimulatedHost, world: World, what: str, run_id: str, uuid: str) -
         return bool(run_id) and _run(host, *argv)
     if what == "create":
         return _run(host, world.tool, "create", f"/etc/xen/{world.guest}.cfg")
+    if what == END_MIGRATION:
+        return end_migration(host)
     with host.machine() as machine:
         domain = find_guest(machine.state, world, uuid)
         name = domain.name if domain is not None else ""
         executing = domain is not None and domain.executing
-    if not name:
-        return False
+    if domain is None or name.endswith(AWAY_SUFFIX):
+        return False  # whoever sent it away leaves it to its migration
+    if what == MIGRATE:
+        return begin_migration(host, domain.domid)
     if what == "rename":
         return name != RENAMED and _run(host, world.tool, "rename", name, RENAMED)
     if what in ("destroy", "pause", "unpause"):

@@ -19,6 +19,7 @@ from unittest import mock
 from tests.house import DESTINATION
 from tests.simulation.acts import act
 from tests.simulation.devices import SOURCE, TARGET, WatchedDevice
+from tests.simulation.migrating import MIGRATE
 from tests.simulation.schedule import ENDINGS, Event
 from tests.simulation.slots import RECORDS, set_active
 from tests.simulation.survivors import Leash, Survivor
@@ -121,7 +122,7 @@ class Director(SilentWatcher):
         if event.kind == "act":
             self._busy = True
             try:
-                worked = act(self._host, self.world, event.what, self._find_run(), self.uuid)
+                worked = self._act(event.what)
             finally:
                 self._busy = False
             self.ledger.tell(f"{moment}: {name}{'' if worked else ' (did not work)'}")
@@ -149,6 +150,12 @@ class Director(SilentWatcher):
                 os.truncate(image, image.stat().st_size * 3 // 4)
         elif event.kind == "destination-gone":
             self._take_destination_away()
+
+    def _act(self, what: str) -> bool:
+        """Nobody starts here a guest that he has sent to another host."""
+        if what == "create" and MIGRATE in self.ledger.done:
+            return False
+        return act(self._host, self.world, what, self._find_run(), self.uuid)
 
     def _take_destination_away(self) -> None:
         """The disk of the volumes is pulled out, or that of the folder is not mounted any more."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.house import find_wrong_points, list_overflowed, open_store
 from tests.simulation.acts import FOREIGN_TAG, Doings, find_guest
 from tests.simulation.director import Ledger
+from tests.simulation.migrating import MIGRATE, is_beyond_notice, was_read_elsewhere
 from tests.simulation.schedule import Schedule
 from tests.simulation.slots import BACKUP_GROUP, RECORDS, judge_slots, read_slot
 from tests.simulation.worlds import NEIGHBOUR, SCRATCH_END_BYTES, World, expect_tail
@@ -87,7 +88,8 @@ def judge_end(
         doings=doings,
         world=schedule.world,
         warnings=warnings,
-        unseen=_was_unseen(ledger),
+        unseen=_was_unseen(ledger) or is_beyond_notice(ledger.story),
+        elsewhere=_runs_elsewhere(schedule, ledger),
     )
     with host.machine() as machine:
         found.wrongs += judge.judge_guest(machine)
@@ -95,12 +97,21 @@ def judge_end(
     found.wrongs += _judge_files(house)
     found.wrongs += find_wrong_points(house)
     _judge_points(house, schedule.world, start, found)
+    if was_read_elsewhere(ledger.story):
+        found.wrongs.append("a point is called good of a guest that ran elsewhere already")
     found.overflowed = len(list_overflowed(house))
     found.extended = _count_extended(house)
     point = ledger.answers.get("point")
     if ledger.answers.get("outcome") in ("ok", "partial") and not point:
         found.wrongs.append("the run ended well and made no point")
     return found
+
+
+def _runs_elsewhere(schedule: Schedule, ledger: Ledger) -> bool:
+    """The guest was migrated away, and the host's own service did not start it here again."""
+    if MIGRATE not in ledger.done or is_beyond_notice(ledger.story):
+        return False
+    return not (schedule.autostart and "rebooted" in ledger.done)
 
 
 def _was_unseen(ledger: Ledger) -> bool:
@@ -130,6 +141,7 @@ class _HostJudge:
     world: World
     warnings: list[str]
     unseen: bool
+    elsewhere: bool
 
     def judge_guest(self, machine: Machine) -> Iterator[str]:
         name = self.world.guest
@@ -141,6 +153,9 @@ class _HostJudge:
         if guest is None:
             if not self.doings.may_be_down:
                 yield f"{name} is down"
+            return
+        if self.elsewhere:
+            yield from self._judge_left_behind(guest)
             return
         yield from self._judge_state(guest)
         yield from self._judge_disks(guest)
@@ -161,6 +176,13 @@ class _HostJudge:
             yield f"{guest.name} was paused by an administrator and runs"
         if guest.control_shutdown or guest.suspend_due_ns:
             yield f"{guest.name} was asked to {guest.control_shutdown} and will yet"
+
+    def _judge_left_behind(self, guest: Domain) -> Iterator[str]:
+        """What may be left here of a guest that runs elsewhere: it stands still."""
+        if guest.executing or not (guest.shutdown == "suspend" or guest.pauses):
+            yield f"{guest.name} runs elsewhere, and was let run here"
+        if guest.dying or not guest.built or guest.control_shutdown:
+            yield f"{guest.name} was migrated away, and is not left alone"
 
     def _judge_disks(self, guest: Domain) -> Iterator[str]:
         if len(guest.vbds) != len(self.world.spec.disks):

@@ -17,6 +17,7 @@ from tests.simulation.acts import Doings, find_guest, remove_foreign_volumes
 from tests.simulation.director import EXIT_CODES, MARKED_GONE, Director, Ledger
 from tests.simulation.figures import Verdict
 from tests.simulation.judging import judge_end, judge_start
+from tests.simulation.migrating import end_migration
 from tests.simulation.quickening import quickened
 from tests.simulation.restoring import restore_a_point
 from tests.simulation.schedule import ENDINGS, Event, Schedule, draw_schedule
@@ -302,6 +303,7 @@ class _Game:
             )
         saved = False
         if orderly:
+            self._end_migration()
             stop_domains(store, {})
             for path in host.place("/var/lib/xen/save").iterdir():
                 if path.name == self.world.guest:
@@ -331,6 +333,7 @@ class _Game:
     def _heal(self) -> None:
         """No more faults: commands work, the destination is back and has room."""
         self._clear_faults()
+        self._end_migration()
         folder = self.host.place(DESTINATION)
         gone = folder.with_suffix(MARKED_GONE)
         if self.world.into_volumes:
@@ -343,6 +346,11 @@ class _Game:
             else:
                 folder.rmdir()
             gone.rename(folder)
+
+    def _end_migration(self) -> None:
+        """The other host has answered by now; or it never does, and the guest stands here."""
+        if not self.schedule.handshake_fails and end_migration(self.host):
+            self.ledger.tell("the migrated guest is gone")
 
     def _clear_faults(self) -> None:
         for fault in read_faults(self.place):

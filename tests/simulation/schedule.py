@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.simulation.devices import READ_BEGIN, READ_END
+from tests.simulation.migrating import END_MIGRATION, MIGRATE
 from tests.simulation.worlds import World, list_worlds
 from xenbackup.dom0.simulated.execute import TOOLS
 from xenbackup.dom0.simulated.faults import Fault, FaultKind
@@ -51,6 +52,8 @@ KIND_WEIGHTS = {
     "overflow": 8,
     "image-cut-off": 5,
 }
+MIGRATION_SHARE = 0.06
+"""Of the seeds whose guest is migrated away."""
 RECOVERY_DEPTH = 3
 VOLUMES_SHARE = 0.2
 """Of the seeds whose points go into volumes, not into a folder."""
@@ -100,6 +103,7 @@ class Schedule:
     free_extents: int = 0
     again: bool = False
     restores: bool = False
+    handshake_fails: bool = False
     phases: list[list[Event]] = field(default_factory=list)
 
     def describe(self) -> str:
@@ -146,7 +150,26 @@ def draw_schedule(seed: int, list_moments: Callable[[World, str], tuple[str, ...
         if chosen.random() > 0.45:
             break
         schedule.phases.append(_draw_recovery(chosen, world))
+    _draw_migration(schedule, moments)
     return schedule
+
+
+def _draw_migration(schedule: Schedule, moments: tuple[str, ...]) -> None:
+    """The administrator migrates the guest away, and some moments later it is gone here.
+
+    Drawn apart from all else: a seed without it tells the story that it told before there was any.
+    """
+    chosen = random.Random(f"{schedule.seed}/{MIGRATE}")
+    if chosen.random() >= MIGRATION_SHARE:
+        return
+    phase = chosen.choice((0, 0, 0, *range(len(schedule.phases))))
+    at = int(chosen.expovariate(1 / 40)) if phase else _draw_moment(chosen, moments)
+    end = at + chosen.choice((2, 10, 40, 200))
+    schedule.handshake_fails = chosen.random() < 0.3
+    events = schedule.phases[phase]
+    events.append(Event(kind="act", at=at, what=MIGRATE))
+    if not schedule.handshake_fails:
+        events.append(Event(kind="act", at=end, what=END_MIGRATION))
 
 
 def _draw_run(chosen: random.Random, world: World, moments: tuple[str, ...]) -> list[Event]:

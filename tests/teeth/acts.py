@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.teeth.control_acts import CONTROL_TEETH
+from tests.teeth.damage_acts import DAMAGE_TEETH
 from tests.teeth.file_acts import FILE_TEETH
 from tests.teeth.guest_acts import GUEST_TEETH
 from tests.teeth.identity_acts import IDENTITY_TEETH
@@ -19,6 +20,7 @@ TEETH = (
     *VOLUME_TEETH,
     *FILE_TEETH,
     *IDENTITY_TEETH,
+    *DAMAGE_TEETH,
     *RESTORE_TEETH,
     *CONTROL_TEETH,
     *SERVICE_TEETH,

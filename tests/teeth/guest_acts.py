@@ -309,7 +309,7 @@ GUEST_TEETH = (
         name="unfinished-run-refuses",
         act="a run that nobody finished refuses the next one of its guest",
         file="operations/runs.py",
-        text="        if record is not None and record.start.plan.domain.name == domain_name:\n",
+        text="        if record.start.plan.domain.name == domain_name:\n",
         instead="        if False:\n",
         tests=(f"{HOSTS}::test_row_36_run_that_was_cut_off_since_the_plan_is_not_run_over",),
     ),

@@ -6,6 +6,7 @@ from tests.teeth.tooth import Tooth
 
 TARGETS = "tests/unit/test_restore_targets.py"
 HISTORY = "tests/unit/test_forgotten_history.py"
+MIGRATED = "tests/pipeline/test_migrated_guests_on_simulation.py::test_row_18_guest_that"
 
 IDENTITY_TEETH = (
     Tooth(
@@ -79,5 +80,46 @@ IDENTITY_TEETH = (
         text='    "AND run NOT IN (SELECT point FROM points) "\n',
         instead="",
         tests=(f"{HISTORY}::test_a_run_of_a_point_stays_as_long_as_the_point",),
+    ),
+    Tooth(
+        name="migrated-is-not-rescued",
+        act="a guest that was migrated away is not let run here by a rescue",
+        file="planning/rescue.py",
+        text=(
+            "    if was_migrated_away(world.domain.name):\n"
+            "        return _decide_migrated(world.domain)\n"
+            "    original_domid"
+        ),
+        instead="    original_domid",
+        tests=(f"{MIGRATED}_was_migrated_after_a_kill_is_not_rescued",),
+    ),
+    Tooth(
+        name="migrated-in-its-save",
+        act="a guest that was migrated in the middle of a run gives no point and is not touched",
+        file="pipeline/context.py",
+        text="        if was_migrated_away(found.name):\n",
+        instead="        if False:\n",
+        tests=(f"{MIGRATED}_was_migrated_while_it_was_saved_is_not_let_run_here",),
+    ),
+    Tooth(
+        name="migrated-before-the-act",
+        act="a guest that is migrated between a rescue's look and its act is not touched",
+        file="pipeline/undo.py",
+        text="    if was_migrated_away(domain.name):\n",
+        instead="    if False:\n",
+        tests=(f"{MIGRATED}_is_migrated_between_look_and_act_is_not_let_run_here",),
+    ),
+    Tooth(
+        name="arriving-is-not-backed-up",
+        act="a guest that is still on its way to this host is not backed up here",
+        file="planning/obstacles.py",
+        text=(
+            "    if domain.exists and "
+            "(is_arriving(domain.name) or was_migrated_away(domain.name)):\n"
+        ),
+        instead="    if False:\n",
+        tests=(
+            "tests/unit/test_validation_guests.py::test_problem_of_a_guest_is_found_and_only_there",
+        ),
     ),
 )

@@ -118,7 +118,7 @@ REMOVAL_TEETH = (
         name="required-one-is-kept",
         act="the newest point that has what its job requires is kept",
         file="planning/retention.py",
-        text="        if point.point == best and not reasons:\n",
+        text="        if point.point == counting.best and not reasons:\n",
         instead="        if False:\n",
         tests=(f"{PRUNE}::test_newest_point_with_memory_stays_for_a_job_that_requires_it",),
     ),

@@ -111,7 +111,7 @@ SERVICE_TEETH = (
         name="reload-nothing",
         act="definitions that the scheduler does not take are not taken by anybody",
         file="service/definitions.py",
-        text="                self.house, self.limit = old, old_limit\n",
+        text="                self.house = old\n",
         instead="",
         tests=(f"{THREADS}::test_reload_that_the_scheduler_refuses_leaves_the_old_definitions",),
     ),

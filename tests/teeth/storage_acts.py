@@ -261,4 +261,22 @@ STORAGE_TEETH = (
         ),
     ),
     *REMOVAL_TEETH,
+    Tooth(
+        name="one-limit-through-reloads",
+        act="a reload changes the rate of runs under way: old ones and new ones share one",
+        file="service/definitions.py",
+        text="            self.limit.change_rate(self._rate)\n",
+        instead="            self.limit = house.make_limit() or self.limit\n",
+        tests=(
+            "tests/service/test_threads.py::test_reload_changes_the_rate_of_runs_that_are_under_way",
+        ),
+    ),
+    Tooth(
+        name="extras-of-nobody-else",
+        act="no library is taken from a folder that somebody else may write to",
+        file="system/extras.py",
+        text="    if folder not in sys.path and not explain_distrust(folder):\n",
+        instead="    if folder not in sys.path:\n",
+        tests=("tests/unit/test_extras.py::test_nothing_is_taken_from_where_everybody_may_write",),
+    ),
 )

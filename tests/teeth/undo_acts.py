@@ -8,6 +8,7 @@ EDGES = "tests/pipeline/test_edges_on_simulation.py"
 EDGES_OF_UNDO = "tests/pipeline/test_edges_of_undo_on_simulation.py"
 RUNS = "tests/pipeline/test_edges_of_runs_on_simulation.py"
 ORDER = "tests/unit/test_recovery_order.py"
+BESIDE_DEBTS = "tests/pipeline/test_runs_beside_debts_on_simulation.py"
 FILLING = "tests/pipeline/test_filling_snapshots_on_simulation.py"
 LEARNED = "tests/simulation/test_learned.py::test_a_story_that_ended_badly_once_ends_well"
 
@@ -257,6 +258,35 @@ UNDO_TEETH = (
         text="    with house.lock_recovery():\n        recovered =",
         instead="    if house:\n        recovered =",
         tests=(f"{ORDER}::test_of_two_recoveries_the_second_is_refused",),
+    ),
+    Tooth(
+        name="no-third-owed-snapshot",
+        act="a volume with two owed snapshots gets no third, whenever its plan was made",
+        file="operations/debts.py",
+        text="        if len(there) >= SNAPSHOTS_LIMIT:\n",
+        instead="        if False:\n",
+        tests=(
+            f"{BESIDE_DEBTS}::test_volume_with_two_owed_snapshots_gets_no_third",
+            f"{BESIDE_DEBTS}::test_plan_made_before_the_second_debt_adds_no_third_snapshot",
+        ),
+    ),
+    Tooth(
+        name="debts-looked-at-as-a-run-begins",
+        act="what is owed is looked at as a run begins, with its guest locked",
+        file="operations/backup.py",
+        text="            owed = admit_run(self.house, plan)\n",
+        instead="            owed: tuple[str, ...] = ()\n",
+        tests=(f"{BESIDE_DEBTS}::test_plan_made_before_the_second_debt_adds_no_third_snapshot",),
+    ),
+    Tooth(
+        name="cut-off-run-comes-first",
+        act="a guest whose run was cut off gets no other run before recovery was there",
+        file="operations/debts.py",
+        text="    refuse_cut_off(unfinished, plan.domain.name)\n",
+        instead="",
+        tests=(
+            f"{BESIDE_DEBTS}::test_run_that_was_cut_off_beside_a_debt_refuses_a_plan_of_before",
+        ),
     ),
     Tooth(
         name="recovery-guests-first",

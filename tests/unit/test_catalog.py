@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.unit.points import OTHER_POINT, POINT
 from xenbackup.errors import StateFailed
 from xenbackup.model.job import Consistency
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, MarkedPoint, PointSummary
 from xenbackup.model.run import Outcome, RunResult
 from xenbackup.records.catalog import Catalog
 from xenbackup.records.catalog_file import SCHEMA_VERSION, CatalogFile
@@ -123,6 +123,41 @@ def test_points_are_recorded_changed_listed_by_time_and_removed(catalog: Catalog
     for _ in range(2):
         catalog.remove_point("usb", POINT)
     assert [OTHER_POINT] == [summary.point for summary in catalog.list_points("web")]
+
+
+def test_damage_of_a_point_is_recorded_with_it_and_alone_and_forgotten(catalog: Catalog) -> None:
+    damage = Damage(found_at=NOON, reason="xvda.img: differs \udcff")
+    unread = Damage(found_at=None, reason="its mark cannot be read")
+    catalog.record_point(make_summary(damage=damage))
+    unlisted = MarkedPoint(point=OTHER_POINT, destination="usb", domain="db", damage=unread)
+    catalog.record_damaged(unlisted)
+    marked = MarkedPoint(point=POINT, destination="usb", domain="web", damage=damage)
+    assert (marked, unlisted) == catalog.list_damaged()
+    assert (make_summary(damage=damage),) == catalog.list_points()
+    assert (make_summary(damage=damage),) == catalog.list_points("web")
+    catalog.forget_damage("usb", POINT)
+    assert (make_summary(),) == catalog.list_points()
+    catalog.record_damaged(marked)
+    catalog.record_point(make_summary())
+    assert ((unlisted,), (make_summary(),)) == (catalog.list_damaged(), catalog.list_points())
+    catalog.remove_point("usb", OTHER_POINT)
+    assert () == catalog.list_damaged()
+
+
+def test_rebuild_replaces_what_is_damaged_where_it_was_read(catalog: Catalog) -> None:
+    damage = Damage(found_at=NOON, reason="x")
+    marked = [
+        MarkedPoint(point=POINT, destination=place, domain="web", damage=damage)
+        for place in ("away", "usb")
+    ]
+    for known in marked:
+        catalog.record_damaged(known)
+    catalog.rebuild((make_summary(point=OTHER_POINT, damage=damage),), destinations=("usb",))
+    assert [("away", POINT), ("usb", OTHER_POINT)] == [
+        (found.destination, found.point) for found in catalog.list_damaged()
+    ]
+    catalog.rebuild((), destinations=("usb", "away"), damaged=marked[:1])
+    assert (marked[0],) == catalog.list_damaged()
 
 
 def test_same_point_in_two_destinations_is_two_entries(catalog: Catalog) -> None:
@@ -247,7 +282,7 @@ def test_schedule_is_dated_from_when_it_was_first_seen(catalog: Catalog) -> None
 
 
 def make_first_version(path: Path) -> None:
-    """A catalog as the first version wrote it: without schedules and failed rounds."""
+    """A catalog as the first version wrote it: without schedules, failed rounds, damaged points."""
     catalog = Catalog(path)
     catalog.rebuild((make_summary(),), destinations=("usb",))
     finish(catalog, make_result())
@@ -255,6 +290,7 @@ def make_first_version(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE schedules")
         connection.execute("DROP TABLE failed_rounds")
+        connection.execute("DROP TABLE damaged_points")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 

@@ -368,6 +368,24 @@ def test_cancelling_does_not_wait_for_a_slow_limit() -> None:
     assert clock.now < 102.0
 
 
+def test_changed_rate_holds_for_all_who_share_it_from_the_next_block_on() -> None:
+    clock = FakeClock()
+    limit = BandwidthLimit(None, monotonic=clock.monotonic, sleep=clock.sleep)
+    for _ in range(100):
+        limit.wait_for(1000, lambda: True)
+    assert 100.0 == clock.now, "no rate, no waiting"
+    limit.change_rate(1000)
+    for _ in range(3):
+        limit.wait_for(1000, lambda: True)
+    assert 2.0 == pytest.approx(clock.now - 100.0, abs=0.01)
+    limit.change_rate(4000)
+    for _ in range(5):
+        limit.wait_for(1000, lambda: True)
+    assert 2.0 + 2.0 == pytest.approx(clock.now - 100.0, abs=0.3)
+    with pytest.raises(ValueError, match="positive"):
+        limit.change_rate(-1)
+
+
 def test_bandwidth_limit_must_be_positive() -> None:
     clock = FakeClock()
     with pytest.raises(ValueError, match="positive"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from xenbackup.errors import PointNotFound
 from xenbackup.model.job import Consistency
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, PointSummary
 from xenbackup.storage.points import find_point
 
 NIGHT = datetime(2026, 11, 20, 2, 30, tzinfo=UTC)
@@ -94,3 +95,11 @@ def test_long_lists_of_candidates_are_cut_and_newest_first() -> None:
 def test_same_point_in_two_places_is_not_chosen_between() -> None:
     with pytest.raises(PointNotFound, match="2 recovery points"):
         find_point(FIRST.point, (FIRST, FIRST))
+
+
+def test_latest_is_the_newest_that_was_not_found_damaged() -> None:
+    damaged = replace(SECOND, damage=Damage(found_at=None, reason="x"))
+    assert FIRST == find_point("web@latest", (FIRST, damaged))
+    assert damaged == find_point(damaged.point, (FIRST, damaged))
+    with pytest.raises(PointNotFound, match="every recovery point of 'web' damaged"):
+        find_point("web@latest", (damaged,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,16 @@ def test_round_is_described_with_one_entry_a_line(tmp_path: Path) -> None:
     assert "web" == told["XENBACKUP_GOOD"]
     assert "db\nevil\\nname" == told["XENBACKUP_FAILED"]
     assert "db: Disk\\nfull; $(reboot) \\x00`x`\nevil\\nname: No." == seen.read_text()
+
+
+def test_guest_that_was_backed_up_and_owes_is_good_and_partial_and_no_failure() -> None:
+    run = make_run("web")
+    owing = replace(run, outcome=Outcome.PARTIAL, warnings=("Slow.", "A snapshot is owed."))
+    told = dict(describe_round(make_round(owing, make_run("db"), outcome=Outcome.PARTIAL)))
+    assert "web\ndb" == told["XENBACKUP_GOOD"]
+    assert "" == told["XENBACKUP_FAILED"]
+    assert "web" == told["XENBACKUP_PARTIAL"]
+    assert "web: A snapshot is owed." == told["XENBACKUP_ERROR"]
 
 
 def test_very_many_guests_fit_into_an_environment(tmp_path: Path) -> None:

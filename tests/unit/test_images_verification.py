@@ -141,6 +141,7 @@ def test_unreadable_block_is_a_finding_and_the_rest_is_still_read(
     disk, memory = destination.verify_point(POINT).findings
     assert f"xvda.img at byte {BLOCK_SIZE_BYTES}: Input/output error" in disk.message
     assert "memory.save" == memory.file
+    assert (False, True) == (disk.certain, memory.certain)
 
 
 def test_very_many_differences_are_summed_up(

@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests import builders as b
+from tests.house import make_job
 from tests.unit.pruned_house import OFFSITE, Attic
+from xenbackup.errors import PlanRefused, StateFailed
 from xenbackup.model import entries as e
+from xenbackup.model.job import Retention
 from xenbackup.model.run import Outcome
+from xenbackup.operations import trimming
+from xenbackup.operations.house import House
 from xenbackup.operations.journals import trim_journals
 from xenbackup.operations.prune import prune_points
+from xenbackup.operations.round import describe_failure, finish_round
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.records.journal import Journal, list_journals
 
@@ -59,6 +65,30 @@ def test_old_journal_of_a_failed_run_goes_and_a_younger_one_stays(attic: Attic) 
     assert (name_run(1),) == trim_journals(attic.house)
     assert [name_run(2), name_run(3)] == list_left(attic)
     assert () == trim_journals(attic.house)
+
+
+@pytest.mark.parametrize("retention", [Retention(), Retention(last=1)])
+def test_old_journals_go_at_the_end_of_a_round_with_retention_and_without(
+    attic: Attic, retention: Retention
+) -> None:
+    write_journal(attic, name_run(1), FAILED)
+    write_journal(attic, name_run(2), FAILED, ended_days_ago=29)
+    job = replace(make_job("crash"), retention=retention)
+    ended = describe_failure(job, name_run(60), PlanRefused("No."))
+    assert () == finish_round(attic.house, job, ended)
+    assert [name_run(2)] == list_left(attic)
+
+
+def test_round_says_that_old_journals_could_not_go(
+    attic: Attic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(house: House) -> None:
+        raise StateFailed("Read-only.")
+
+    monkeypatch.setattr(trimming, "trim_records", refuse)
+    ended = describe_failure(make_job("crash"), name_run(60), PlanRefused("No."))
+    told = finish_round(attic.house, make_job("crash"), ended)
+    assert ("Records of long ago were not removed: Read-only.",) == told
 
 
 def test_journal_that_is_unfinished_or_owes_or_cannot_be_read_stays(attic: Attic) -> None:

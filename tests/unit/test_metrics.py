@@ -17,7 +17,7 @@ from tests.house import back_up, build_host, build_house
 from tests.unit.exposition import Series, parse_exposition
 from xenbackup.errors import StateFailed
 from xenbackup.model.job import Consistency, JobSet
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, MarkedPoint, PointSummary
 from xenbackup.model.printable import show_text
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import (
@@ -165,6 +165,26 @@ def test_points_are_counted_by_age_and_zeros_are_written_too() -> None:
     assert {"1d": 2, "7d": 1, "31d": 0, "366d": 0, "older": 1} == {
         dict(labels)["age"]: count for labels, count in points.items()
     }
+
+
+def test_damaged_points_are_counted_apart_and_zeros_are_written_too() -> None:
+    damage = Damage(found_at=NOW, reason="xvda.img: differs from its digests")
+    points = (*POINTS[1:], replace(POINTS[0], damage=damage), make_point("e", timedelta(0), "db"))
+    marked = (
+        MarkedPoint(point="a", destination="local", domain="web", damage=damage),
+        MarkedPoint(point="z", destination="nas", domain="gone", damage=damage),
+    )
+    found = read(list_samples(REPORT, points, marked))
+
+    assert {("web", "local"): 1, ("db", "local"): 0, ("gone", "nas"): 1} == {
+        (dict(labels)["domain"], dict(labels)["destination"]): count
+        for labels, count in found["xenbackup_damaged_points"].items()
+    }
+    assert 1 == sum(
+        count
+        for labels, count in found["xenbackup_points"].items()
+        if {("domain", "web"), ("age", "1d")} <= set(labels)
+    )
 
 
 def test_house_without_anything_is_written_too() -> None:

@@ -436,7 +436,7 @@ def test_apprise_that_is_not_installed_is_told_at_once(monkeypatch: pytest.Monke
 
     (problem,) = teller.problems[:]
     assert "needs the library Apprise, which is not installed" in problem
-    assert "xenbackup[alerts]" in problem
+    assert "pip install --target /opt/xenbackup/extras" in problem
     tell(teller, BAD)
     assert teller.close(30)
     assert 1 == len(teller.problems)

@@ -39,6 +39,8 @@ SUSPENDED = b.make_domain(b.SUSPENDED)
 PAUSED = b.make_domain(b.PAUSED)
 REBUILT_PAUSED = b.make_domain(b.PAUSED, domid=b.REBUILT_DOMID)
 REBUILT = b.make_domain(domid=b.REBUILT_DOMID)
+MIGRATED = replace(SUSPENDED, name=f"{SUSPENDED.name}--migratedaway")
+MIGRATED_LATER = replace(MIGRATED, domid=b.REBUILT_DOMID)
 ROWS = [
     ("untouched guest", {}, {}, A.NOTHING),
     (
@@ -46,6 +48,19 @@ ROWS = [
         {**SAVED, "returned_domid": 6},
         {"domain": None},
         A.NOTHING,
+    ),
+    ("migrated away as it was saved", {"save_begun": True}, {"domain": MIGRATED}, A.HANDS_OFF),
+    (
+        "migrated away, its monitor still held",
+        {"save_begun": True},
+        {"domain": MIGRATED, "stopped_monitors": (b.MONITOR,)},
+        A.WAKE_MONITORS,
+    ),
+    (
+        "migrated away after a restore of ours",
+        {**SAVED, "restore_begun": True, "restored_domid": b.REBUILT_DOMID},
+        {"domain": MIGRATED_LATER, "image": ImageState.COMPLETE},
+        A.HANDS_OFF,
     ),
     ("paused by this run", {"pause_begun": True}, {"domain": PAUSED}, A.UNPAUSE),
     ("saved and paused by this run", SAVED, {"domain": PAUSED}, A.UNPAUSE),
@@ -175,6 +190,17 @@ ROWS = [
         {**SAVED, "restore_begun": True, "rebuilding_boot_id": b.OTHER_BOOT},
         {"boot_id": b.OTHER_BOOT, "domain": REBUILT_PAUSED, "image": ImageState.COMPLETE},
         A.DESTROY_HALF_BUILT,
+    ),
+    (
+        "host rebooted, our restore finished since, and it was migrated away",
+        {
+            **SAVED,
+            "restore_begun": True,
+            "rebuilding_boot_id": b.OTHER_BOOT,
+            "restored_domid": b.REBUILT_DOMID,
+        },
+        {"boot_id": b.OTHER_BOOT, "domain": MIGRATED_LATER, "image": ImageState.COMPLETE},
+        A.HANDS_OFF,
     ),
     (
         "host rebooted, our restore finished since, its guest not yet let run",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import find_wrongs
+from tests.house import back_up, find_wrongs
 from tests.unit.restore_house import RestoreWatcher, Site
-from xenbackup.errors import RestoreRefused
+from xenbackup.dom0.simulated import Fault, FaultKind
+from xenbackup.errors import Locked, RestoreRefused
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.restore import RestoreMark, RestorePhase
 from xenbackup.operations.points import FoundPoint, find_point
@@ -166,3 +167,14 @@ def test_a_restore_is_refused_while_a_run_of_its_guest_is_unfinished(site: Site)
 
     with pytest.raises(Exception, match="was left unfinished"):
         site.plan(find_point(site.house, "web@latest"))
+
+
+def test_a_restore_is_refused_while_a_run_of_its_guest_owes_a_snapshot(site: Site) -> None:
+    """Another backup goes on beside it; but these are the disks that the restore writes over."""
+    site.host.set_fault(Fault(tool="lvremove", kind=FaultKind.FAIL, exit_code=5, stderr="In use."))
+    back_up(site.house, "crash")
+
+    with pytest.raises(Locked, match=r"owes a removal: .*In use") as refused:
+        site.plan(find_point(site.house, "web@latest"))
+
+    assert "end what holds it open, then `xenbackup recover`" == refused.value.hint

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from xenbackup.model.job import Consistency, Job, Override, PipelineSpec, Retention
 from xenbackup.model.names import make_run_id
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, PointSummary
 from xenbackup.planning.retention import Hold, Verdict, judge_job_points, judge_points
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DAMAGE = Damage(found_at=NOW, reason="xvda.img: differs from its digests")
 COUNTS = tuple(field.name for field in fields(Retention))
 
 
@@ -180,6 +181,36 @@ def test_damaged_point_lets_no_good_one_go() -> None:
     assert "kept: it is damaged" == verdicts[1].text
 
 
+def test_point_found_damaged_stands_for_no_other_and_is_the_last_good_one_for_nobody() -> None:
+    nights = make_nights(3)
+    newest = replace(nights[2], damage=DAMAGE)
+    verdicts = judge([*nights[:2], newest], Retention(last=1, daily=1))
+    assert [
+        "goes: older than the newest and 1 day to keep",
+        "kept: among the newest (last 1 of 1); the newest of Saturday 2026-11-21 (daily 1 of 1)",
+        "kept: damaged, stands for no other, stays as if it were good: among the newest "
+        "(last 1 of 1); the newest of Sunday 2026-11-22 (daily 1 of 1)",
+    ] == [verdict.text for verdict in verdicts]
+
+
+def test_point_found_damaged_goes_when_a_good_one_of_its_age_would() -> None:
+    nights = make_nights(3)
+    verdicts = judge([replace(nights[0], damage=DAMAGE), *nights[1:]], Retention(daily=2))
+    assert [False, True, True] == [verdict.keep for verdict in verdicts]
+    assert "damaged, goes as if it were good: older than the 2 days to keep" == verdicts[0].reason
+    pinned = replace(nights[0], damage=DAMAGE, pinned=True)
+    assert judge([pinned, *nights[1:]], Retention(daily=2))[0].keep
+
+
+def test_newest_that_a_job_requires_is_looked_for_among_the_good_ones() -> None:
+    nights = [replace(point, consistency=Consistency.MEMORY) for point in make_nights(4)[:2]]
+    nights += make_nights(2)
+    nights[1] = replace(nights[1], damage=DAMAGE)
+    kept = judge(nights, Retention(last=2), require=Consistency.MEMORY)
+    assert [True, True, True, True] == [verdict.keep for verdict in kept]
+    assert "the newest that has what its job requires (memory)" == kept[0].reason
+
+
 def test_point_that_is_needed_stays() -> None:
     nights = make_nights(3)
     hold = Hold(point=nights[0].point, reason="a restore needs it")
@@ -259,6 +290,13 @@ def hold_damaged(points: Sequence[PointSummary], damaged: set[int]) -> tuple[Hol
     )
 
 
+def mark_damaged(points: Sequence[PointSummary], damaged: set[int]) -> list[PointSummary]:
+    return [
+        replace(point, damage=DAMAGE) if number in damaged else point
+        for number, point in enumerate(points)
+    ]
+
+
 @given(histories, retentions, zones, requirements, seeds)
 def test_every_point_is_judged_once_with_a_reason_and_the_last_good_one_stays(
     points: list[PointSummary],
@@ -279,6 +317,43 @@ def test_every_point_is_judged_once_with_a_reason_and_the_last_good_one_stays(
     if good:
         newest = max(good, key=lambda point: (point.created_at, point.point))
         assert newest.point in kept
+
+
+@given(histories, retentions, zones, requirements, seeds, seeds)
+def test_what_is_damaged_changes_nothing_for_the_good_ones(
+    points: list[PointSummary],
+    retention: Retention,
+    zone: str,
+    require: Consistency,
+    damaged: set[int],
+    held: set[int],
+) -> None:
+    """Good points are kept or not, and for the same reasons, as if there were no others."""
+    holds = hold_damaged(points, held)
+    marked = mark_damaged(points, damaged)
+    sound = [point for point in marked if point.damage is None]
+    among = judge(marked, retention, zone=ZoneInfo(zone), require=require, holds=holds)
+    alone = judge(sound, retention, zone=ZoneInfo(zone), require=require, holds=holds)
+    assert list(alone) == [verdict for verdict in among if verdict.point.damage is None]
+
+
+@given(histories, retentions, zones, requirements, seeds, seeds)
+def test_what_is_damaged_stays_exactly_as_long_as_if_it_were_good(
+    points: list[PointSummary],
+    retention: Retention,
+    zone: str,
+    require: Consistency,
+    damaged: set[int],
+    held: set[int],
+) -> None:
+    holds = hold_damaged(points, held)
+    marked = mark_damaged(points, damaged)
+    bad = {point.point for point in marked if point.damage is not None}
+    found = judge(marked, retention, zone=ZoneInfo(zone), require=require, holds=holds)
+    as_good = judge(points, retention, zone=ZoneInfo(zone), require=require, holds=holds)
+    assert list_kept(as_good) & bad == list_kept(found) & bad
+    assert list_kept(as_good) <= list_kept(found)
+    assert all(v.reason.startswith("damaged, ") for v in found if v.point.point in bad)
 
 
 @given(histories, retentions, zones, st.sampled_from(COUNTS), st.integers(1, 4))

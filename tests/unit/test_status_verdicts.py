@@ -20,7 +20,7 @@ from tests.unit.status_reports import (
     make_run,
 )
 from xenbackup.model.job import Consistency, Job, PipelineSpec
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, PointSummary
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import (
     DomainStatus,
@@ -40,6 +40,7 @@ from xenbackup.planning.status import Evidence, choose_verdict, judge_domains
 
 LAST_NIGHT = Promise(made=True, since=NIGHT, while_at_work=NIGHT - timedelta(days=1))
 WEB_RUNS = GuestList(guests=(KnownGuest(name="web", running=True),))
+DAMAGE = Damage(found_at=NIGHT, reason="xvda.img: differs from its digests")
 GOOD_AT = NIGHT + timedelta(minutes=3)
 
 
@@ -125,6 +126,21 @@ def test_no_point_although_one_was_promised_is_never() -> None:
 
 def test_no_point_and_a_run_that_failed_is_critical() -> None:
     assert (DomainVerdict.NEVER, Level.CRITICAL) == judge_one(runs=(FAILED,))
+
+
+def test_a_damaged_point_keeps_no_promise_and_an_older_good_one_counts() -> None:
+    old = make_point(at=NIGHT - timedelta(days=1))
+    newest = replace(make_point(), damage=DAMAGE)
+    (status,) = judge(old, newest)
+    assert (DomainVerdict.LATE, Level.CRITICAL) == (status.verdict, status.level)
+    assert (old.point, 1, 1) == (status.point, status.points, status.damaged)
+
+
+def test_nothing_but_damaged_points_is_never_and_critical_even_of_a_new_job() -> None:
+    lost = replace(make_point(), damage=DAMAGE)
+    assert (DomainVerdict.NEVER, Level.CRITICAL) == judge_one(lost)
+    assert (DomainVerdict.NEVER, Level.CRITICAL) == judge_one(lost, promise=Promise(made=True))
+    assert (DomainVerdict.UNKNOWN, Level.WARNING) == judge_one(lost, complete=False)
 
 
 def test_no_point_before_the_first_due_time_is_awaited() -> None:

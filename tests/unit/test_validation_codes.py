@@ -36,9 +36,10 @@ from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.planning.validation import CODES, make_problem, validate, validate_host
 
 # The doctor's own: a host that cannot be read has no inventory that could be validated, and what a
-# run owes is told by its journal. Programs and libraries for telling people: test_tellable.py.
+# run owes is told by its journal, what verification found by the catalog. Programs and libraries
+# for telling people: test_tellable.py.
 OF_TELLING = {"hook-unfit", "sendmail-missing", "apprise-missing", "metrics-folder-missing"}
-OF_OPERATIONS = {"host-unreadable", "debt-owed"} | OF_TELLING
+OF_OPERATIONS = {"host-unreadable", "debt-owed", "snapshots-owed", "point-damaged"} | OF_TELLING
 CASES = (
     *test_validation_guests.CASES,
     *test_validation_host.CASES,

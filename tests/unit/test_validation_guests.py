@@ -78,6 +78,18 @@ CASES = (
         domain="web",
     ),
     Case(
+        code="guest-migrating",
+        bad=GOOD.with_guest(name="web--incoming", state=PAUSED).with_preset("crash"),
+        good=GOOD.with_guest(name="web-incoming", state=PAUSED).with_preset("crash"),
+        domain="web--incoming",
+    ),
+    Case(
+        code="guest-migrating",
+        bad=GOOD.with_guest(name="web--migratedaway"),
+        good=GOOD.with_guest(name="migratedaway"),
+        domain="web--migratedaway",
+    ),
+    Case(
         code="guest-ending",
         bad=GOOD.with_guest(state=REBOOTING),
         good=GOOD.with_guest(state=PAUSED),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xenbackup.cli.page import Page
 from xenbackup.cli.point_verbs import shape_summary
 from xenbackup.cli.shapes import shape_time
-from xenbackup.cli.text import Cell, format_duration, format_size, format_time
+from xenbackup.cli.text import Cell, Colour, Styled, format_duration, format_size, format_time
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
         fields.append(("its own file", place.configuration))
     if manifest.excluded_disks:
         fields.append(("left out", ", ".join(manifest.excluded_disks)))
+    if (damage := found.summary.damage) is not None:
+        when = f" on {format_time(damage.found_at, now=now)}" if damage.found_at else ""
+        fields.append(("damaged", Styled(f"found{when}: {show_text(damage.reason)}", Colour.RED)))
     if found.summary.pinned:
         fields.append(("pinned", "yes: it is never pruned"))
     rows = [

@@ -16,18 +16,19 @@ from xenbackup.cli.page import Page, style_outcome
 from xenbackup.cli.progress import ProgressBar
 from xenbackup.cli.shapes import shape_time
 from xenbackup.cli.stopping import StopRequest
-from xenbackup.cli.text import Colour, format_age, format_duration, format_size
+from xenbackup.cli.text import Colour, Styled, format_age, format_duration, format_size
 from xenbackup.cli.verb import Verb
 from xenbackup.errors import ExitCode
 from xenbackup.model.printable import show_text
 
 if TYPE_CHECKING:
-    from xenbackup.model.point import PointSummary
+    from xenbackup.model.point import Damage, PointSummary
     from xenbackup.operations.points import PointListing
     from xenbackup.operations.verify import VerifyResult
 
 _NAMES_SHOWN = 10
-_STOPPING = "verification ends at the next block; nothing was changed."
+_UNMARKED = "other commands may not know of it"
+_STOPPING = "verification ends at the next block; points that were not read stay as they are."
 
 
 @click.command(cls=Verb, short_help="List the recovery points.")
@@ -75,6 +76,16 @@ def _report_listing(listing: PointListing, domain: str, now: datetime, page: Pag
         for found in listing.damaged
     ]
     notes += [
+        page.note(
+            f"{summary.point} of {show_text(summary.domain)} in {summary.destination}"
+            f"{_tell_found(summary.damage, now)}: {show_text(summary.damage.reason)}",
+            mark="Damaged:",
+            colour=Colour.RED,
+        )
+        for summary in listing.points
+        if summary.damage is not None
+    ]
+    notes += [
         page.note(f"{summary.point} of {show_text(summary.domain)}: never pruned.", mark="Pinned:")
         for summary in listing.points
         if summary.pinned
@@ -82,6 +93,10 @@ def _report_listing(listing: PointListing, domain: str, now: datetime, page: Pag
     notes += [page.note(f"{show_text(text)}", mark="Unreadable:") for text in listing.unreadable]
     notes += [page.note(f"{show_text(text)}", mark="Not finished:") for text in listing.leftovers]
     return "\n".join([*parts, *notes]).rstrip("\n")
+
+
+def _tell_found(damage: Damage, now: datetime) -> str:
+    return "" if damage.found_at is None else f", found {format_age(damage.found_at, now=now)}"
 
 
 def _tell_none(listing: PointListing, domain: str) -> str:
@@ -105,7 +120,7 @@ def _render_points(found: list[PointSummary], now: datetime, page: Page) -> str:
         (
             summary.point,
             summary.domain,
-            summary.consistency.value,
+            Styled("damaged", Colour.RED) if summary.damage else summary.consistency.value,
             format_age(summary.created_at, now=now),
             format_size(summary.size_bytes),
             format_size(summary.stored_bytes),
@@ -158,7 +173,16 @@ def shape_summary(summary: PointSummary) -> dict[str, object]:
         "stored_bytes": summary.stored_bytes,
         "has_memory": summary.has_memory,
         "pinned": summary.pinned,
+        "damage": shape_damage(summary.damage),
     }
+
+
+def shape_damage(damage: Damage | None) -> dict[str, object] | None:
+    """What a verification found, None where it found nothing; the time is null when not known."""
+    if damage is None:
+        return None
+    found_at = shape_time(damage.found_at) if damage.found_at is not None else None
+    return {"found_at": found_at, "reason": damage.reason}
 
 
 @click.command(cls=Verb, short_help="Read recovery points again, and compare every byte.")
@@ -167,7 +191,8 @@ def shape_summary(summary: PointSummary) -> dict[str, object]:
 def verify(invocation: Invocation, point: str) -> int:
     """Read recovery points again, whole, and compare them with their manifests.
 
-    Without POINT all of them. What is damaged is named, down to the bytes.
+    Without POINT all of them. What is damaged is named, down to the bytes, and marked: it counts
+    as no good point until it is verified again and found good.
     """
     from xenbackup.operations.verify import SilentVerifyWatcher, exit_code_of, verify_points
 
@@ -231,6 +256,10 @@ def _report_results(results: tuple[VerifyResult, ...], page: Page) -> str:
             notes.append(page.note(text, mark=f"{name}:", colour=Colour.RED))
         if result.reason:
             notes.append(page.note(show_text(result.reason), mark=f"{name}:", colour=Colour.RED))
+        if result.mark_problem:
+            text = f"the verdict on {name} could not be written beside it, so {_UNMARKED}"
+            text += f": {show_text(result.mark_problem)}"
+            notes.append(page.note(text, mark="Not marked:", colour=Colour.RED))
         if result.hint:
             notes.append(page.note(show_text(result.hint), mark="Hint:"))
     return "\n".join([*parts, *([""] if notes else []), *notes])
@@ -250,6 +279,7 @@ def _shape_results(results: tuple[VerifyResult, ...], exit_code: int) -> dict[st
                 "duration_seconds": result.duration_seconds,
                 "reason": result.reason,
                 "hint": result.hint,
+                "mark_problem": result.mark_problem,
                 "findings": [
                     {
                         "file": finding.file,

@@ -160,7 +160,10 @@ def copies_before_restore(plan: DomainPlan) -> bool:
 
 
 def report_round(result: RoundResult, page: Page) -> str:
-    """The result as a table, the recovery points below, a line for the whole."""
+    """The result as a table, the recovery points below, a line for the whole.
+
+    A `partial` run left a good point: its guest counts.
+    """
     rows = [
         (
             run.domain,
@@ -178,8 +181,12 @@ def report_round(result: RoundResult, page: Page) -> str:
     points = [(run.domain, run.point) for run in result.runs if run.point]
     if points:
         parts += ["", page.table(("DOMAIN", "RECOVERY POINT"), points)]
-    good = sum(run.outcome is Outcome.OK for run in result.runs)
-    parts += ["", f"Job {result.job}: {result.outcome.value}, {good} of {len(result.runs)} guests."]
+    good = sum(run.outcome in (Outcome.OK, Outcome.PARTIAL) for run in result.runs)
+    undone = sorted({run.domain for run in result.runs if run.outcome is Outcome.PARTIAL})
+    told = f"Job {result.job}: {result.outcome.value}, {good} of {len(result.runs)} guests."
+    if undone:
+        told += f" Backed up, with something left undone: {show_text(', '.join(undone))}."
+    parts += ["", page.note(told)]
     return "\n".join(parts)
 
 

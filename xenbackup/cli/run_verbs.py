@@ -70,6 +70,7 @@ def _report_runs(
 ) -> None:
     """The newest of both in one table, and below it what somebody should do about them."""
     from xenbackup.cli.unbegun import list_last_failures, tell_failed_round
+    from xenbackup.model.run import DEBT_HINT
 
     lines = [
         (known.run, known.domain, known.job, known.outcome, known.at, known.away_seconds)
@@ -100,7 +101,10 @@ def _report_runs(
             output.say("\n" + page.note(text, mark="Owed:"))
     for came_to_nothing in list_last_failures(failed, found):
         output.say("\n" + tell_failed_round(came_to_nothing, page))
-    if any(known.unfinished for known in found):
+    if any(known.owes for known in found):
+        note = f"{DEBT_HINT}; the next run of the guest tries again too."
+        output.say("\n" + page.note(note, mark="Hint:"))
+    if any(known.unfinished and not known.owes for known in found):
         note = "a run was cut off or is under way: `xenbackup recover` finishes what was cut off."
         output.say("\n" + page.note(note, mark="Hint:"))
 
@@ -135,7 +139,8 @@ def show(invocation: Invocation, name: str) -> int:
     page, now = invocation.page, house.host.now()
     parts = []
     if story is not None:
-        parts.append(story.report(page, now))
+        damaged = point is not None and point.summary.damage is not None
+        parts.append(story.report(page, now, damaged=damaged))
     if point is not None:
         parts.append(report_point(house, point, page, now))
     elif trouble is not None and not isinstance(trouble, PointNotFound):

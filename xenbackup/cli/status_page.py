@@ -286,8 +286,15 @@ def _list_destination(place: DestinationStatus) -> Sequence[Cell]:
         str(place.points),
         _NOTHING if growth is None else f"{format_size(growth)}/d",
         _tell_filling(place),
-        Styled(place.state.value, Colour.GREEN if present else Colour.RED),
+        Styled(_tell_state(place), Colour.GREEN if present and not place.damaged else Colour.RED),
     )
+
+
+def _tell_state(place: DestinationStatus) -> str:
+    """What is lost weighs more than that the place is there; a finding names it anyway."""
+    if place.damaged and place.state is PlaceState.PRESENT:
+        return f"{place.damaged} damaged"
+    return place.state.value
 
 
 def _tell_filling(place: DestinationStatus) -> str:

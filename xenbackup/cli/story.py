@@ -14,13 +14,14 @@ from xenbackup.errors import UsageError
 from xenbackup.model import entries as e
 from xenbackup.model.printable import show_text
 from xenbackup.model.record import RunRecord
-from xenbackup.model.run import Outcome
+from xenbackup.model.run import DEBT_HINT, Outcome
 from xenbackup.records.journal import JournalLine, fold_entries, list_journals, read_journal
 
 if TYPE_CHECKING:
     from xenbackup.operations.house import House
 
 _CANDIDATES_LIMIT = 10
+_DAMAGED = "its recovery point was complete, and has been found damaged since"
 _BYTES = re.compile(r"\b(\d{4,19}) bytes\b")
 """Journals count in bytes; people do not."""
 _COLOURS = {
@@ -49,8 +50,8 @@ class Story:
         """How it ended; `unfinished` for one that is under way or was cut off."""
         return self.record.ended.value if self.record.ended else "unfinished"
 
-    def report(self, page: Page, now: datetime) -> str:
-        """Fields, then a line for each entry."""
+    def report(self, page: Page, now: datetime, *, damaged: bool = False) -> str:
+        """Fields, then a line for each entry. `damaged`: its point was found so since."""
         record, plan = self.record, self.record.start.plan
         fields: list[tuple[str, Cell]] = [
             ("run", self.run),
@@ -65,7 +66,7 @@ class Story:
         if record.bytes_read:
             amounts = f"{format_size(record.bytes_read)}, {format_size(record.bytes_written)}"
             fields.append(("read, written", amounts))
-        fields += self._list_what_is_left()
+        fields += self._list_what_is_left(damaged)
         days = {line.at.astimezone().date() for line in self.lines}
         form = "%H:%M:%S" if len(days) == 1 else "%m-%d %H:%M:%S"
         rows: list[tuple[Cell, Cell]] = [
@@ -75,19 +76,19 @@ class Story:
         if record.failures and record.hint:
             parts += ["", page.note(show_text(record.hint), mark="Hint:")]
         if record.owes:
-            text = "when nothing holds it open any more, `xenbackup recover` removes it."
+            text = f"{DEBT_HINT}; the next run of the guest tries again too."
             parts += ["", page.note(text, mark="Hint:")]
         elif record.ended is None:
             text = "if no process is at work on it, `xenbackup recover` finishes or undoes it."
             parts += ["", page.note(text, mark="Hint:")]
         return "\n".join(parts)
 
-    def _list_what_is_left(self) -> list[tuple[str, Cell]]:
+    def _list_what_is_left(self, damaged: bool) -> list[tuple[str, Cell]]:
         """What became of the guest, the backup and the snapshots, as far as the journal knows."""
         record = self.record
         fields: list[tuple[str, Cell]] = [
             ("the guest", _tell_guest(record)),
-            ("the backup", _tell_point(record)),
+            ("the backup", Styled(_DAMAGED, Colour.RED) if damaged else _tell_point(record)),
         ]
         if record.snapshots:
             left = [made.label for made in record.snapshots if not made.removed]

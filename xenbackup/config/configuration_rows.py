@@ -19,7 +19,8 @@ CONFIGURATION_ROWS = (
         "bytes per second; B/s, KiB/s, MiB/s, GiB/s",
         "(no limit)",
         '"50MiB/s"',
-        "How fast disks are read for a backup at most, so that guests keep their share.",
+        "How fast disks are read for a backup at most, so that guests keep their share. All runs "
+        "of the daemon share it.",
     ),
     (
         "spool",
@@ -254,7 +255,7 @@ APPRISE_ROWS = (
         "URLs of Apprise",
         REQUIRED,
         '["ntfy://example.org/backup"]',
-        "Needs the extra `xenbackup[alerts]`.",
+        "Needs the library Apprise; see `docs/telling.md`.",
     ),
     ("when", "text", "-", '"trouble"', '"always"', _WHEN_MEANING),
 )

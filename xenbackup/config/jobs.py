@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from xenbackup.config.calendar import read_blackout, read_window
@@ -78,6 +80,7 @@ def load_jobs(folder: Path, configuration: Configuration) -> JobSet:
         return JobSet(broken=(BrokenFile(path=folder, name="", problems=(problem,)),))
     jobs: list[Job] = []
     broken: list[BrokenFile] = []
+    written: list[tuple[str, datetime]] = []
     seen: dict[str, str] = {}
     for name in names:
         if name.startswith(".") or not name.lower().endswith(_SUFFIX):
@@ -89,9 +92,17 @@ def load_jobs(folder: Path, configuration: Configuration) -> JobSet:
             if namesake != name:
                 raise ConfigurationError((_describe_namesake(path, namesake),))
             jobs.append(load_job(path, configuration))
+            written += _look_when_written(path, stem)
         except ConfigurationError as error:
             broken.append(BrokenFile(path=path, name=stem, problems=error.problems))
-    return JobSet(jobs=tuple(jobs), broken=tuple(broken))
+    return JobSet(jobs=tuple(jobs), broken=tuple(broken), written=tuple(written))
+
+
+def _look_when_written(path: Path, name: str) -> list[tuple[str, datetime]]:
+    """Nothing for a file that went since, or whose time no calendar has."""
+    with suppress(OSError, OverflowError, ValueError):
+        return [(name, datetime.fromtimestamp(path.stat().st_mtime, tz=UTC))]
+    return []
 
 
 def choose_job(jobs: JobSet, name: str) -> Job:

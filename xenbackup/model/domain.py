@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+MIGRATED_SUFFIX = "--migratedaway"
+ARRIVING_SUFFIX = "--incoming"
+
 
 class GuestKind(StrEnum):
     """How a guest is virtualised; unknown for one whose configuration the toolstack lacks."""
@@ -97,6 +100,23 @@ class Domain:
     def exists(self) -> bool:
         """It is in the hypervisor now; a shut off one is known from its configuration alone."""
         return self.domid >= 0
+
+
+def was_migrated_away(name: str) -> bool:
+    """Does a domain of this name run on another host already, or is it about to?
+
+    `xl migrate` gives its source this name before it tells the other host to let the guest run, and
+    never takes it back where the answer does not come.
+    """
+    return name.endswith(MIGRATED_SUFFIX)
+
+
+def is_arriving(name: str) -> bool:
+    """Is a domain of this name being migrated to this host? It still runs on the other one.
+
+    `xl migrate-receive` gives it its own name once all of it is here.
+    """
+    return name.endswith(ARRIVING_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -174,10 +174,14 @@ class BrokenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSet:
-    """The jobs of a folder: good ones run, whatever is wrong with other files."""
+    """The jobs of a folder: good ones run, whatever is wrong with other files.
+
+    `written` has for each good job, by its name, when its file was last written.
+    """
 
     jobs: tuple[Job, ...] = ()
     broken: tuple[BrokenFile, ...] = ()
+    written: tuple[tuple[str, datetime], ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:

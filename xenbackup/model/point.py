@@ -95,8 +95,22 @@ class Manifest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Damage:
+    """A point was read again and is not what its manifest promises: when that was seen, and what.
+
+    `found_at` is None where the mark that says so cannot be read: that counts as damage too.
+    """
+
+    found_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PointSummary:
-    """A point as lists show it; `size_bytes` is apparent, `stored_bytes` what it takes on disk."""
+    """A point as lists show it; `size_bytes` is apparent, `stored_bytes` what it takes on disk.
+
+    One with `damage` is there and may be restored from in need, but counts for nothing good.
+    """
 
     point: str
     destination: str
@@ -109,3 +123,14 @@ class PointSummary:
     stored_bytes: int
     has_memory: bool
     pinned: bool = False
+    damage: Damage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedPoint:
+    """A point that a verification found damaged, whether or not its manifest can be used."""
+
+    point: str
+    destination: str
+    domain: str
+    damage: Damage

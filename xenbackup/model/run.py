@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+DEBT_HINT = "end what holds it open, then `xenbackup recover`"
+"""What to do about what a run owes, wherever it is told."""
+
 
 class Outcome(StrEnum):
     """How a run or a round ended. A fallback with a warning is `ok`."""

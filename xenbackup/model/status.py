@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from xenbackup.model.live import DueTime, LiveStatus
+from xenbackup.model.point import MarkedPoint
 from xenbackup.model.run import Outcome
 
 
@@ -127,9 +128,10 @@ class RoundStatus:
 class DomainStatus:
     """A guest and a job that covers it; `job` is "" for one that no job covers.
 
-    `point` is the last good one, "" for none. `promised_since` is the time since which there has to
-    be a point, None when nothing is promised (yet). `last_run` is the newest that ended, of this
-    job. `running` is None where the guests could not be listed.
+    `point` is the last good one, "" for none; `points` counts the good ones, `damaged` those that a
+    verification found damaged. `promised_since` is the time since which there has to be a point,
+    None when nothing is promised (yet). `last_run` is the newest that ended, of this job.
+    `running` is None where the guests could not be listed.
     """
 
     domain: str
@@ -138,6 +140,7 @@ class DomainStatus:
     level: Level
     running: bool | None = None
     points: int = 0
+    damaged: int = 0
     point: str = ""
     point_at: datetime | None = None
     consistency: str = ""
@@ -163,9 +166,10 @@ class OpenRun:
 class DestinationStatus:
     """A destination, the room in it, and when it will be full.
 
-    Room is None where it cannot be told (prepared volumes, a place that is not there). `points` and
-    `stored_bytes` are those of the catalog, `growth_bytes_per_day` the mean of the next week,
-    `full_in_days` None when it will not be full within `horizon_days` or nobody can tell.
+    Room is None where it cannot be told (prepared volumes, a place that is not there). `points`
+    (all but the `damaged` ones) and `stored_bytes` are those of the catalog, `growth_bytes_per_day`
+    the mean of the next week, `full_in_days` None when it will not be full within `horizon_days`
+    or nobody can tell.
     """
 
     name: str
@@ -176,6 +180,7 @@ class DestinationStatus:
     free_bytes: int | None = None
     total_bytes: int | None = None
     points: int = 0
+    damaged: int = 0
     stored_bytes: int = 0
     growth_bytes_per_day: float | None = None
     full_in_days: int | None = None
@@ -210,7 +215,9 @@ class StatusReport:
     same. `level` is the worst of `findings`, which come worst
     first. `rounds` are those with a run that ended after `since`; `runs_left_out` counts older ones
     of them that are not listed. `gone` are guests with points that the host does not know any more.
-    `guests_problem` and `catalog_problem` say why that part could not be read, "" when it was.
+    `damaged` are the newest points that a verification found damaged; `damaged_left_out` counts
+    older ones that are not listed. `guests_problem` and `catalog_problem` say why that part could
+    not be read, "" when it was.
     """
 
     host: str
@@ -228,6 +235,8 @@ class StatusReport:
     open_runs: tuple[OpenRun, ...] = ()
     due: tuple[DueTime, ...] = ()
     destinations: tuple[DestinationStatus, ...] = ()
+    damaged: tuple[MarkedPoint, ...] = ()
+    damaged_left_out: int = 0
     broken_jobs: tuple[BrokenJob, ...] = ()
     guests_problem: str = ""
     catalog_problem: str = ""

@@ -21,9 +21,9 @@ from xenbackup.model.plan import DomainPlan, Plan, RefusedDomain
 from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunRecord, RunStart
 from xenbackup.model.run import Outcome, RoundResult, RunResult
+from xenbackup.operations.debts import admit_run
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
-from xenbackup.operations.runs import refuse_unfinished
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.runner import run_pipeline
 from xenbackup.planning.larger import enlarge_snapshots, spell_size
@@ -245,10 +245,13 @@ class Round:
 
     def _run_locked(self, run_id: str, plan: DomainPlan, blank: RunResult) -> _Attempt:
         with ExitStack() as held:
+            owed = admit_run(self.house, plan)
             context = self._open_context(run_id, plan, held)
             self.watcher.run_began(run_id, plan.domain.name, tuple(s.step for s in plan.steps))
             for message in plan.warnings:
                 context.warn(f"{plan.domain.name}: {message}.")
+            for message in owed:
+                context.warn(message)
             outcome = run_pipeline(context)
             record = context.record
             unlisted = self._list_point(context) if record.published else ()
@@ -288,11 +291,9 @@ class Round:
 
         What is opened here is let go of with `held`.
 
-        Raises: Locked when an earlier run of the domain was left unfinished; DestinationMissing;
-        RoomMissing when the spool has no room for the memory image.
+        Raises: DestinationMissing; RoomMissing when the spool has no room for the memory image.
         """
         house = self.house
-        refuse_unfinished(house, plan.domain.name)
         destination = house.open_destination(plan.destination.name)
         held.callback(destination.close)
         destination.open()

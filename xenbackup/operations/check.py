@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,10 +11,16 @@ from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Job
 from xenbackup.model.plan import Plan
+from xenbackup.model.point import MarkedPoint
 from xenbackup.model.problem import Problem, Severity
 from xenbackup.model.setting import Setting
+from xenbackup.operations.debts import (
+    find_crowded_volumes,
+    make_crowd_problem,
+    make_debt_problem,
+)
 from xenbackup.operations.house import House
-from xenbackup.operations.open_runs import is_at_work
+from xenbackup.operations.open_runs import is_at_work, is_followed
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.tellable import describe_telling, list_telling_problems
 from xenbackup.operations.zones import read_host_zone
@@ -91,6 +98,7 @@ def check_house(house: House, job: Job | None = None) -> CheckReport:
     )
     problems = [
         *_list_runs(house),
+        *_list_damaged(house),
         *list_telling_problems(house.configuration, house.jobs, house.host.place),
         *validate_host(inventory, setting),
     ]
@@ -132,7 +140,10 @@ def _list_runs(house: House) -> Iterator[Problem]:
 
     Those that another process is at work on are no problem.
     """
-    for run_id, record in find_unfinished(house):
+    unfinished = find_unfinished(house)
+    for crowded in find_crowded_volumes(house, unfinished):
+        yield make_crowd_problem(crowded, crowded.domain)
+    for run_id, record in unfinished:
         if record is None:
             yield make_problem(
                 "run-unfinished",
@@ -142,16 +153,10 @@ def _list_runs(house: House) -> Iterator[Problem]:
             )
             continue
         name = record.start.plan.domain.name
-        if is_at_work(house, record):
+        if not is_followed(record, unfinished) and is_at_work(house, record):
             continue
         if record.owes:
-            yield make_problem(
-                "debt-owed",
-                subject=run_id,
-                message=f"Run {run_id} of {name} owes: {record.debts[-1]}",
-                hint="end what holds it open, then `xenbackup recover`",
-                domain=name,
-            )
+            yield make_debt_problem(record)
         else:
             yield make_problem(
                 "run-unfinished",
@@ -160,6 +165,24 @@ def _list_runs(house: House) -> Iterator[Problem]:
                 hint="`xenbackup recover`",
                 domain=name,
             )
+
+
+def _list_damaged(house: House) -> Iterator[Problem]:
+    """Points that verification found damaged; a catalog that cannot be read is no problem of the
+    host, and `status` tells of it.
+    """
+    marked: tuple[MarkedPoint, ...] = ()
+    with suppress(XenbackupError):
+        marked = house.catalog.list_damaged()
+    for found in marked:
+        yield make_problem(
+            "point-damaged",
+            subject=found.destination,
+            message=f"Point {found.point} of {found.domain} was found damaged: "
+            f"{found.damage.reason}.",
+            hint=f"`xenbackup verify {found.point}` reads it again",
+            domain=found.domain,
+        )
 
 
 def _list_lines(

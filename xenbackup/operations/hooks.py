@@ -16,7 +16,7 @@ from xenbackup.errors import CommandFailed, HookFailed
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.job import Job
 from xenbackup.model.printable import show_text
-from xenbackup.model.run import Outcome, RoundResult
+from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.tellable import judge_program
 
 Runner = Callable[[Command], CommandResult]
@@ -66,19 +66,28 @@ def describe_round(result: RoundResult) -> tuple[tuple[str, str], ...]:
     left_a_point = (Outcome.OK, Outcome.PARTIAL)
     good = [run.domain for run in runs if run.outcome in left_a_point]
     other = [run.domain for run in runs if run.outcome not in left_a_point]
-    errors = [result.error, *(f"{run.domain}: {run.error}" for run in runs if run.error)]
+    partial = [run.domain for run in runs if run.outcome is Outcome.PARTIAL]
+    errors = [result.error, *(f"{run.domain}: {why}" for run in runs if (why := _tell_wrong(run)))]
     return (
         ("XENBACKUP_ROUND", result.round),
         ("XENBACKUP_OUTCOME", result.outcome.value),
         ("XENBACKUP_EXIT_CODE", str(result.exit_code)),
         ("XENBACKUP_GOOD", _join(good)),
         ("XENBACKUP_FAILED", _join(other)),
+        ("XENBACKUP_PARTIAL", _join(partial)),
         ("XENBACKUP_RUNS", _join(run.run for run in runs)),
         ("XENBACKUP_POINTS", _join(run.point for run in runs)),
         ("XENBACKUP_ERROR", _join(errors)),
         ("XENBACKUP_BYTES_WRITTEN", str(sum(run.bytes_written for run in runs))),
         ("XENBACKUP_LONGEST_AWAY_SECONDS", f"{max((r.away_seconds for r in runs), default=0):.1f}"),
     )
+
+
+def _tell_wrong(run: RunResult) -> str:
+    """What went wrong with a run; of one that left a point, what it had to leave undone."""
+    if run.error or run.outcome is not Outcome.PARTIAL:
+        return run.error
+    return run.warnings[-1] if run.warnings else "something was left undone"
 
 
 def _join(entries: Iterable[str]) -> str:

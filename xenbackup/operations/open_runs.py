@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from xenbackup.errors import JournalDamaged, Locked, StateFailed
@@ -29,7 +31,23 @@ def list_open_runs(house: House) -> tuple[OpenRun, ...]:
             open_run = None if _has_end(path) else _read_open_run(house, path)
             if open_run is not None:
                 found.append(open_run)
-    return tuple(found)
+    newest = {run.domain: run.run for run in found}
+    return tuple(
+        # A later run of the guest has begun beside what this one owes: the lock is that one's.
+        replace(run, state=RunState.OWES)
+        if run.state is RunState.AT_WORK and run.owes and newest[run.domain] != run.run
+        else run
+        for run in found
+    )
+
+
+def is_followed(record: RunRecord, unfinished: Iterable[tuple[str, RunRecord | None]]) -> bool:
+    """Whether a later run of the guest has begun beside what this one owes; the lock is its."""
+    name = record.start.plan.domain.name
+    return record.owes and any(
+        later is not None and run > record.start.run and later.start.plan.domain.name == name
+        for run, later in unfinished
+    )
 
 
 def is_at_work(house: House, record: RunRecord) -> bool:

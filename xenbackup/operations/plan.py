@@ -12,6 +12,7 @@ from xenbackup.model.printable import show_text
 from xenbackup.model.problem import Problem, Severity
 from xenbackup.model.run import RunResult
 from xenbackup.model.setting import Setting
+from xenbackup.operations.debts import Unfinished, list_debt_problems
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.zones import read_host_zone
@@ -24,8 +25,10 @@ _PASSING = frozenset(
         "disk-merging",
         "group-without-room",
         "guest-ending",
+        "guest-migrating",
         "guest-unknown",
         "memory-not-free",
+        "snapshots-owed",
         "spool-too-small",
     )
 )
@@ -45,7 +48,8 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     """
     inventory = house.read_inventory(whole=True)
     plan = plan_backup(job, inventory, house.configuration, only_domain, _read_history(house))
-    plan = _refuse_unfinished_domains(house, job, plan, only_domain)
+    unfinished = find_unfinished(house)
+    plan = _refuse_unfinished_domains(job, plan, only_domain, unfinished)
     if not plan.domains and not plan.refused:
         wanted = only_domain or ", ".join(job.domains)
         raise PlanRefused(
@@ -58,7 +62,8 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
         now=house.host.now().astimezone(read_host_zone(house.host)),
         plan=plan,
     )
-    return apply_problems(plan, validate(job, inventory, setting))
+    problems = validate(job, inventory, setting)
+    return apply_problems(plan, (*problems, *list_debt_problems(house, plan, unfinished)))
 
 
 def plan_round(house: House, job: Job, only_domain: str = "") -> Plan:
@@ -154,17 +159,20 @@ def _read_history(house: House) -> tuple[RunResult, ...]:
         return ()
 
 
-def _refuse_unfinished_domains(house: House, job: Job, plan: Plan, only_domain: str) -> Plan:
+def _refuse_unfinished_domains(
+    job: Job, plan: Plan, only_domain: str, unfinished: Unfinished
+) -> Plan:
     """The plan with every guest refused that a run of ours left paused, or not there at all.
 
     Without this a guest that is down because of us would not be missed: it is not in the list of
-    domains. Guests that are in the plan are looked at again under their lock.
+    domains. One whose run only owes a removal is its owner's again, down or not. Guests that are in
+    the plan are looked at again under their lock.
     """
     planned = {domain_plan.domain.name for domain_plan in plan.domains}
     left = {
         record.start.plan.domain.name: record.start
-        for _, record in find_unfinished(house)
-        if record is not None
+        for _, record in unfinished
+        if record is not None and not record.owes
     }
     wanted = [name for name in left if name not in planned and only_domain in ("", name)]
     names = select_domains(job, wanted)

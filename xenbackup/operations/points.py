@@ -12,7 +12,7 @@ from xenbackup.errors import (
     PointNotFound,
     XenbackupError,
 )
-from xenbackup.model.point import Manifest, PointSummary
+from xenbackup.model.point import Manifest, MarkedPoint, PointSummary
 from xenbackup.operations.house import House
 from xenbackup.storage import points as stored
 from xenbackup.storage.points import DamagedPoint
@@ -31,6 +31,8 @@ class AbsentDestination:
 @dataclass(frozen=True, kw_only=True)
 class PointListing:
     """Points of all destinations, oldest first, and whatever stands beside them.
+
+    `points` can be used by their manifests; those that a verification found damaged have `damage`.
 
     `leftovers` are parts of points that were not finished or not wholly removed, `unreadable`
     folders that could not be looked into: both begin with the destination's name. `domains` are all
@@ -84,7 +86,7 @@ def list_points(house: House, domain: str = "") -> PointListing:
         leftovers += [f"{spec.name}: {name}" for name in found.leftovers]
         unreadable += [f"{spec.name}: {reason}" for reason in found.unreadable]
     with suppress(XenbackupError):
-        _keep_catalog(house, points, present)
+        _keep_catalog(house, points, _list_marked(damaged), present)
     points.sort(key=lambda summary: (summary.created_at, summary.point, summary.destination))
     domains = {summary.domain for summary in points} | {found.domain for found in damaged}
     domains |= {summary.domain for gone in absent for summary in gone.remembered}
@@ -121,17 +123,41 @@ def _remember(house: House, name: str, error: XenbackupError) -> AbsentDestinati
     )
 
 
-def _keep_catalog(house: House, points: list[PointSummary], present: list[str]) -> None:
+def _list_marked(damaged: list[DamagedPoint]) -> list[MarkedPoint]:
+    """Those that a verification has seen: it goes on being told until they are gone or good."""
+    return [
+        MarkedPoint(
+            point=found.point,
+            destination=found.destination,
+            domain=found.domain,
+            damage=found.mark,
+        )
+        for found in damaged
+        if found.mark is not None
+    ]
+
+
+def _keep_catalog(
+    house: House, points: list[PointSummary], marked: list[MarkedPoint], present: list[str]
+) -> None:
     """Make the catalog say of these destinations what they hold, where it says something else."""
     known = {summary for summary in house.catalog.list_points() if summary.destination in present}
-    if known != set(points) or house.catalog.needs_rebuild():
-        house.catalog.rebuild(points, destinations=present)
+    listed = {(found.destination, found.point) for found in points}
+    known_marked = {
+        found
+        for found in house.catalog.list_damaged()
+        if found.destination in present and (found.destination, found.point) not in listed
+    }
+    same = known == set(points) and known_marked == set(marked)
+    if not same or house.catalog.needs_rebuild():
+        house.catalog.rebuild(points, destinations=present, damaged=marked)
 
 
 def find_point(house: House, text: str) -> FoundPoint:
     """The point that `text` names: its id, a unique beginning of it, or `DOMAIN@latest`.
 
-    Of a point that lies in several destinations (copied by hand), the first configured one counts.
+    Of a point that lies in several destinations (copied by hand), the first configured one counts
+    that was not found damaged.
 
     Raises: PointNotFound listing what it could have meant; PointDamaged; DestinationMissing when
     nothing answers to the name and a destination could not be looked into.
@@ -139,7 +165,10 @@ def find_point(house: House, text: str) -> FoundPoint:
     listing = list_points(house)
     order = [spec.name for spec in house.configuration.destinations]
     first: dict[str, PointSummary] = {}
-    for summary in sorted(listing.points, key=lambda found: order.index(found.destination)):
+    for summary in sorted(
+        listing.points,
+        key=lambda found: (found.damage is not None, order.index(found.destination)),
+    ):
         first.setdefault(summary.point, summary)
     try:
         summary = stored.find_point(text, tuple(first.values()))

@@ -93,7 +93,20 @@ def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> Re
         fresh_macs=tuple(_make_address(house.entropy(3)) for _ in found.guest.addresses),
     )
     plan = decide_restore(request, read_restore_sight(house, request))
-    return write_guest_file(replace(plan, options=options), found.remarks)
+    warnings = (*_tell_damage(point), *plan.warnings)
+    return write_guest_file(replace(plan, options=options, warnings=warnings), found.remarks)
+
+
+def _tell_damage(point: FoundPoint) -> tuple[str, ...]:
+    """Of a point that verification found damaged: it may be all there is, so it is not refused."""
+    damage = point.summary.damage
+    if damage is None:
+        return ()
+    when = f" on {damage.found_at:%Y-%m-%d %H:%M} UTC" if damage.found_at is not None else ""
+    return (
+        f"Point {point.point} was found damaged{when}: {damage.reason}. Each disk is held to its "
+        "digests as it is read, and the restore ends at the first that differs.",
+    )
 
 
 def restore_point(

@@ -1,13 +1,24 @@
-"""What surrounds a round, whoever runs it: hooks before and after, retention after good runs."""
+"""What surrounds a round, whoever runs it: hooks before and after, retention after good runs, and
+the records of long ago that go in passing.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
+import structlog
+
 from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model.job import Job, Retention
 from xenbackup.model.run import Outcome, RoundResult
 from xenbackup.operations.house import House
+from xenbackup.operations.probing import Probe
+
+TRIMMING_SECONDS = 20.0
+"""How long a round waits for records of long ago to go: a destination may not answer."""
+
+_PROBE = Probe(TRIMMING_SECONDS)
+_log = structlog.get_logger("xenbackup.round")
 
 
 def prepare_round(job: Job, round_id: str) -> None:
@@ -36,8 +47,9 @@ def describe_failure(
 
 
 def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]:
-    """The job's `after` or `failed`, then its retention where a run went well; one that came to
-    nothing before any run is noted in the catalog, which has no run of it.
+    """The job's `after` or `failed`, then its retention where a run went well, and the records that
+    `[journals] keep` no longer asks for; a round that came to nothing before any run is noted in
+    the catalog, which has no run of it.
 
     Nothing that fails here changes what the round came to: it is returned in words.
     """
@@ -48,6 +60,8 @@ def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]
         told += _run_after(job, result)
     if job.retention != Retention() and _has_good_run(result):
         told += _apply_retention(house, job)
+    else:
+        told += _trim_records(house)
     return tuple(told)
 
 
@@ -81,3 +95,24 @@ def _apply_retention(house: House, job: Job) -> list[str]:
     except XenbackupError as error:
         return [f"The retention of job {job.name} was not applied: {error.message}"]
     return list(report.warnings)
+
+
+def _trim_records(house: House) -> list[str]:
+    """What a prune does at its end. Not waited for where a destination hangs: there is no hurry."""
+    if not house.configuration.keep_journals_seconds:
+        return []
+    from xenbackup.operations.trimming import trim_records  # noqa: PLC0415 - a prune has it too
+
+    def trim() -> str:
+        try:
+            trim_records(house)
+        except XenbackupError as error:
+            return f"Records of long ago were not removed: {error.message}"
+        except Exception as error:  # noqa: BLE001 - in a thread of its own: nobody else hears of it
+            _log.exception("trimming-defect")
+            return f"Records of long ago were not removed: {type(error).__name__}: {error}"
+        return ""
+
+    key = f"records in {house.state_folder}"
+    told = _PROBE.ask({key: trim}).get(key, "")
+    return [told] if told else []

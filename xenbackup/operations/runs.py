@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from xenbackup.errors import JournalDamaged, Locked
 from xenbackup.model.record import RunRecord
-from xenbackup.model.run import Outcome, RunResult
+from xenbackup.model.run import DEBT_HINT, Outcome, RunResult
 from xenbackup.operations.house import House
 from xenbackup.records.journal import fold_entries, list_journals, read_journal
 
@@ -30,12 +31,30 @@ def find_unfinished(house: House) -> tuple[tuple[str, RunRecord | None], ...]:
 
 
 def refuse_unfinished(house: House, domain_name: str) -> None:
-    """A run of this domain that nobody finished comes first: recovery, not another backup.
+    """A run of this domain that nobody finished comes first, before its disks are written over:
+    one that was cut off, and one that owes a removal, for its snapshots are of these disks.
 
     Raises: Locked naming the run.
     """
-    for run_id, record in find_unfinished(house):
+    unfinished = find_unfinished(house)
+    refuse_cut_off(unfinished, domain_name)
+    for run_id, record in unfinished:
         if record is not None and record.start.plan.domain.name == domain_name:
+            raise Locked(
+                f"Run {run_id} of {domain_name} owes a removal: {record.debts[-1]}", hint=DEBT_HINT
+            )
+
+
+def refuse_cut_off(unfinished: Iterable[tuple[str, RunRecord | None]], domain_name: str) -> None:
+    """A run of this domain that was cut off comes first: recovery, not another backup. One that is
+    done but for a removal needs nothing of the guest any more.
+
+    Raises: Locked naming the run.
+    """
+    for run_id, record in unfinished:
+        if record is None or record.owes:
+            continue
+        if record.start.plan.domain.name == domain_name:
             raise Locked(
                 f"Run {run_id} of {domain_name} was left unfinished.",
                 hint="`xenbackup recover` first",

@@ -17,7 +17,7 @@ from xenbackup.dom0.guest_configuration import find_configurations
 from xenbackup.errors import XenbackupError
 from xenbackup.model.job import DestinationKind, DestinationSpec, Job
 from xenbackup.model.live import DueTime, LiveStatus
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import MarkedPoint, PointSummary
 from xenbackup.model.status import (
     BrokenJob,
     DestinationStatus,
@@ -47,6 +47,8 @@ from xenbackup.records.catalog_rows import RunEntry
 
 RUNS_TOLD = 500
 """Newest runs of these rounds that a report lists."""
+DAMAGED_TOLD = 100
+"""Newest points found damaged that a report lists."""
 _RUNS_READ = 2000
 _TEXT_LIMIT_LETTERS = 400
 
@@ -86,8 +88,10 @@ def gather_status(
     now = house.host.now()
     probe = probe or PROBE
     hostname = hostname or os.uname().nodename
-    entries, points, catalog_problem = _read_catalog(house, probe)
-    seen = dict(() if catalog_problem else house.catalog.list_schedules())
+    entries, points, damaged, catalog_problem = _read_catalog(house, probe)
+    # A job that no daemon has seen yet is as old as its file; the host's clock may be behind.
+    seen = {name: min(at, now) for name, at in house.jobs.written}
+    seen.update(() if catalog_problem else house.catalog.list_schedules())
     runs = tuple(_shorten_run(entry) for entry in entries)
     since = now - LATELY
     rounds, left_out = group_rounds(runs, since=since, limit=RUNS_TOLD)
@@ -121,7 +125,9 @@ def gather_status(
         runs_left_out=left_out,
         open_runs=open_runs,
         due=live.due if live is not None else _list_due(house, now, hostname),
-        destinations=_look_at_destinations(house, points, now, probe),
+        destinations=_look_at_destinations(house, points, damaged, now, probe),
+        damaged=tuple(_shorten_marked(marked) for marked in damaged[-DAMAGED_TOLD:]),
+        damaged_left_out=max(len(damaged) - DAMAGED_TOLD, 0),
         broken_jobs=tuple(
             BrokenJob(
                 job=file.name,
@@ -138,8 +144,9 @@ def gather_status(
 
 def _read_catalog(
     house: House, probe: Probe
-) -> tuple[Sequence[RunEntry], Sequence[PointSummary], str]:
-    """The newest runs first, all points, and why something may be missing of them.
+) -> tuple[Sequence[RunEntry], Sequence[PointSummary], Sequence[MarkedPoint], str]:
+    """The newest runs first, all points, the damaged ones of them and others that are no more than
+    damaged, and why something may be missing of all these.
 
     A catalog that is new, or took the place of a damaged one, is filled from the destinations.
     """
@@ -149,9 +156,11 @@ def _read_catalog(
             probe.ask({f"points for {house.catalog.path}": lambda: _fill_catalog(house)})
             if house.catalog.needs_rebuild():
                 problem = "The catalog is new and not filled yet: points may be missing."
-        return house.catalog.list_runs(_RUNS_READ), house.catalog.list_points(), problem
+        catalog = house.catalog
+        runs = catalog.list_runs(_RUNS_READ)
+        return runs, catalog.list_points(), catalog.list_damaged(), problem
     except XenbackupError as error:
-        return (), (), error.message
+        return (), (), (), error.message
 
 
 def _fill_catalog(house: House) -> None:
@@ -177,6 +186,10 @@ def _shorten_run(entry: RunEntry) -> EndedRun:
         error=_shorten(result.error),
         hint=_shorten(result.hint),
     )
+
+
+def _shorten_marked(marked: MarkedPoint) -> MarkedPoint:
+    return replace(marked, damage=replace(marked.damage, reason=_shorten(marked.damage.reason)))
 
 
 def _list_failed_rounds(house: House, since: datetime) -> tuple[RoundStatus, ...]:
@@ -245,7 +258,11 @@ def _list_at_work(
 
 
 def _look_at_destinations(
-    house: House, points: Sequence[PointSummary], now: datetime, probe: Probe
+    house: House,
+    points: Sequence[PointSummary],
+    damaged: Sequence[MarkedPoint],
+    now: datetime,
+    probe: Probe,
 ) -> tuple[DestinationStatus, ...]:
     specs = house.configuration.destinations
     folders = {
@@ -267,6 +284,7 @@ def _look_at_destinations(
             [point for point in points if point.destination == spec.name],
             paces,
             now,
+            damaged=sum(marked.destination == spec.name for marked in damaged),
         )
         for spec in specs
     )
@@ -278,14 +296,19 @@ def _describe_destination(
     points: Sequence[PointSummary],
     paces: Mapping[str, Pace],
     now: datetime,
+    *,
+    damaged: int,
 ) -> DestinationStatus:
-    """Prepared volumes are written over again and again: there is no room to run out of."""
+    """Prepared volumes are written over again and again: there is no room to run out of. Damaged
+    points take room as good ones do.
+    """
     status = DestinationStatus(
         name=spec.name,
         kind=spec.kind.value,
         path=spec.path,
         state=PlaceState.PRESENT,
-        points=len(points),
+        points=sum(point.damage is None for point in points),
+        damaged=damaged,
         stored_bytes=sum(point.stored_bytes for point in points),
     )
     if room is None:

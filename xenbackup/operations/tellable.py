@@ -5,7 +5,6 @@ Looked at by `check`, before the night that they are needed in. Nothing is sent 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +14,11 @@ from xenbackup.model.job import Configuration, Hooks, JobSet
 from xenbackup.model.printable import show_text
 from xenbackup.model.problem import Problem
 from xenbackup.planning.validation import make_problem
+from xenbackup.system.extras import EXTRAS_FOLDER, explain_distrust, is_library_there
 
 SENDMAIL = "/usr/sbin/sendmail"
 APPRISE_LIBRARY = "apprise"
-APPRISE_HINT = "install the extra: `pip install 'xenbackup[alerts]'` in xenbackup's environment"
+APPRISE_HINT = f"as root: `python3 -m pip install --target {EXTRAS_FOLDER} 'apprise>=1.9,<2'`"
 
 
 def judge_program(path: Path) -> tuple[str, str] | None:
@@ -33,9 +33,11 @@ def judge_program(path: Path) -> tuple[str, str] | None:
     return judge_file(status, user_id=os.geteuid(), group_id=os.getegid())
 
 
-def is_library_there(name: str) -> bool:
-    """Whether a library could be imported, without paying for it."""
-    return importlib.util.find_spec(name) is not None
+def tell_absence_of_apprise() -> str:
+    """A sentence; where the extras are there and not trusted, that is why."""
+    reason = explain_distrust()
+    why = "" if not reason or reason.endswith("is not there") else f": {reason}"
+    return f"[notify.apprise] needs the library Apprise, which is not installed{why}."
 
 
 def describe_telling(configuration: Configuration, jobs: JobSet) -> str:
@@ -85,7 +87,7 @@ def list_telling_problems(
         yield make_problem(
             "apprise-missing",
             subject=library,
-            message="[notify.apprise] is configured, but the library is not installed.",
+            message=tell_absence_of_apprise(),
             hint=APPRISE_HINT,
         )
     folder = place(configuration.metrics_path).parent if configuration.metrics_path else None

@@ -1,8 +1,13 @@
-"""Verification: recovery points read again, whole, and held to their manifests."""
+"""Verification: recovery points read again, whole, and held to their manifests.
+
+A verdict on a point is kept before it is told: damage stays marked until a later verification
+finds the whole point good. What could not be read gets no verdict and leaves marks as they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -16,6 +21,7 @@ from xenbackup.errors import (
     PointNotFound,
 )
 from xenbackup.model.point import PointSummary
+from xenbackup.operations.damage import note_damage, note_soundness
 from xenbackup.operations.house import House
 from xenbackup.operations.points import (
     AbsentDestination,
@@ -23,11 +29,13 @@ from xenbackup.operations.points import (
     find_point,
     list_points,
 )
+from xenbackup.storage.destination import PointStore
+from xenbackup.storage.manifest import MANIFEST_FILE
 from xenbackup.storage.points import DamagedPoint, VerifyFinding, VerifyReport
 
 
 class Verdict(StrEnum):
-    """What reading a point again has shown; GONE was removed before its turn came."""
+    """What reading a point again has shown; GONE was removed before its turn, or its end, came."""
 
     GOOD = "good"
     DAMAGED = "damaged"
@@ -35,11 +43,20 @@ class Verdict(StrEnum):
     GONE = "gone"
 
 
+_HINTS = {
+    Verdict.GOOD: "",
+    Verdict.DAMAGED: "restore from another point, and back the domain up again; `xenbackup status` "
+    "tells of it until it is gone or found good",
+    Verdict.UNREAD: "look at `dmesg` and at the health of its disk, then verify it again",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
     """One point's verdict. UNREAD points, and destinations as a whole (`point` "" then), could
-    not be looked at: `reason` and `hint` say why and what helps. `exit_code` is what a command
-    ends with when this is its only result.
+    not be looked at, or not whole: `reason`, `findings` and `hint` say why and what helps.
+    `mark_problem` says why the verdict could not be written beside the point. `exit_code` is what a
+    command ends with when this is its only result.
     """
 
     point: str
@@ -51,6 +68,7 @@ class VerifyResult:
     duration_seconds: float = 0.0
     reason: str = ""
     hint: str = ""
+    mark_problem: str = ""
     exit_code: int = 0
 
 
@@ -94,14 +112,16 @@ def verify_points(
         damaged = find_damaged(text.strip(), listing)
         good = any(summary.point.startswith(text.strip()) for summary in listing.points)
         if len(damaged) == 1 and not good:
-            return (_report_damaged(damaged[0]),)
-        found = find_point(house, text)
-        return (_verify(house, found.summary, watcher, cancelled),)
+            return (_report_damaged(house, damaged[0]),)
+        point = find_point(house, text).point
+        # Of one that lies in several places, copied by hand, each is read: each may be marked.
+        copies = [summary for summary in listing.points if summary.point == point]
+        return tuple(_verify(house, summary, watcher, cancelled) for summary in copies)
     listing = list_points(house)
     results = [_verify(house, summary, watcher, cancelled) for summary in listing.points]
     # What was pruned between the listing and its turn is no failure of anything.
     results = [result for result in results if result.verdict is not Verdict.GONE]
-    results += [_report_damaged(found) for found in listing.damaged]
+    results += [_report_damaged(house, found) for found in listing.damaged]
     results += [_report_absent(absent) for absent in listing.absent]
     return tuple(results)
 
@@ -125,7 +145,10 @@ def _verify(
     watcher.point_began(summary.point, summary.domain)
     began = house.host.monotonic_seconds()
     try:
-        report = _read(house, summary, watcher, cancelled)
+        with closing(house.open_destination(summary.destination)) as store:
+            store.open()
+            report = _read(house, store, summary, watcher, cancelled)
+            problem = _keep_verdict(house, store, summary, report)
     except CopyCancelled as error:
         raise Interrupted(
             f"The verification of {summary.point} was stopped: {cancelled() or error.message}."
@@ -141,19 +164,45 @@ def _verify(
     else:
         result = _result(
             summary,
-            Verdict.GOOD if report.good else Verdict.DAMAGED,
+            _judge(report),
             findings=report.findings,
             bytes_checked=report.bytes_checked,
             duration_seconds=round(house.host.monotonic_seconds() - began, 3),
-            hint="" if report.good else "do not restore from it; back the domain up again",
+            hint=_HINTS[_judge(report)],
+            mark_problem=problem,
             exit_code=ExitCode.GOOD if report.good else ExitCode.FAILED,
         )
     watcher.point_ended(result)
     return result
 
 
+def _judge(report: VerifyReport) -> Verdict:
+    """What could not be read at all is no verdict on the rest."""
+    if report.good:
+        return Verdict.GOOD
+    return Verdict.DAMAGED if report.damaged else Verdict.UNREAD
+
+
+def _keep_verdict(
+    house: House, store: PointStore, summary: PointSummary, report: VerifyReport
+) -> str:
+    """Why the verdict could not be written beside the point, "" otherwise. Raises: PointNotFound
+    when it was removed, or its volumes written over, meanwhile: it had no verdict coming.
+    """
+    verdict = _judge(report)
+    if verdict is Verdict.GOOD:
+        return note_soundness(house, store, summary.point)
+    if verdict is Verdict.DAMAGED:
+        findings = [finding for finding in report.findings if finding.certain]
+        return note_damage(
+            house, store, summary.point, summary.domain, findings, known=summary.damage
+        )
+    return ""
+
+
 def _read(
     house: House,
+    store: PointStore,
     summary: PointSummary,
     watcher: VerifyWatcher,
     cancelled: Callable[[], str],
@@ -161,8 +210,6 @@ def _read(
     def report(done: int, total: int) -> None:
         watcher.amount_done(summary.point, done, total)
 
-    store = house.open_destination(summary.destination)
-    store.open()
     return store.verify_point(summary.point, report, cancelled=cancelled, limit=house.make_limit())
 
 
@@ -176,6 +223,7 @@ def _result(
     duration_seconds: float = 0.0,
     reason: str = "",
     hint: str = "",
+    mark_problem: str = "",
 ) -> VerifyResult:
     return VerifyResult(
         point=summary.point,
@@ -187,19 +235,32 @@ def _result(
         duration_seconds=duration_seconds,
         reason=reason,
         hint=hint,
+        mark_problem=mark_problem,
         exit_code=exit_code,
     )
 
 
-def _report_damaged(found: DamagedPoint) -> VerifyResult:
+def _report_damaged(house: House, found: DamagedPoint) -> VerifyResult:
     """A point whose manifest alone is already no good: nothing else of it can be judged."""
+    verdict = Verdict.DAMAGED if found.certain else Verdict.UNREAD
+    problem = ""
+    if found.certain:
+        try:
+            with closing(house.open_destination(found.destination)) as store:
+                finding = VerifyFinding(file=MANIFEST_FILE, message=found.reason)
+                problem = note_damage(
+                    house, store, found.point, found.domain, (finding,), known=found.mark
+                )
+        except PointNotFound:
+            pass  # its volumes were being written over: nothing lies under its name any more
     return VerifyResult(
         point=found.point,
         destination=found.destination,
         domain=found.domain,
-        verdict=Verdict.DAMAGED,
+        verdict=verdict,
         reason=found.reason,
-        hint="do not restore from it; back the domain up again",
+        hint=_HINTS[verdict],
+        mark_problem=problem,
         exit_code=ExitCode.FAILED,
     )
 

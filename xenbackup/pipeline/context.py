@@ -18,7 +18,7 @@ from xenbackup.errors import (
     XenbackupError,
 )
 from xenbackup.model import entries as e
-from xenbackup.model.domain import Domain, DomainStatus
+from xenbackup.model.domain import Domain, DomainStatus, was_migrated_away
 from xenbackup.model.job import Politeness
 from xenbackup.model.plan import DomainPlan
 from xenbackup.model.progress import RunWatcher
@@ -104,6 +104,11 @@ class RunContext:
         if found is None:
             raise DomainChanged(
                 f"Domain {name} is gone: destroyed, powered off or migrated during the run."
+            )
+        if was_migrated_away(found.name):
+            raise DomainChanged(
+                f"Domain {name} was migrated to another host during the run: what is left of it "
+                f"here is {found.name} (domain {found.domid})."
             )
         if found.domid != start.plan.domain.domid:
             raise DomainChanged(

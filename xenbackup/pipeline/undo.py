@@ -15,6 +15,7 @@ from xenbackup.dom0.memory_image import inspect_memory_image
 from xenbackup.errors import CommandFailed, DestinationFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.command import Process
+from xenbackup.model.domain import was_migrated_away
 from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
 from xenbackup.pipeline import booting, devices, guest
 from xenbackup.pipeline.abandoning import run_bounded
@@ -219,6 +220,8 @@ def _own_domid(context: RunContext) -> int:
     allowed = (context.plan.domain.domid, record.restored_domid)
     if domain is None or not (record.boot_begun or domain.domid in allowed):
         raise RestoreFailed(f"{context.plan.domain.name} changed while it was being rescued.")
+    if was_migrated_away(domain.name):
+        raise RestoreFailed(f"{context.plan.domain.name} was migrated away as it was rescued.")
     return domain.domid
 
 

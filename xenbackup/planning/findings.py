@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from xenbackup.model.run import Outcome
+from xenbackup.model.run import DEBT_HINT, Outcome
 from xenbackup.model.status import (
     DestinationStatus,
     DomainStatus,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _INLINE_HINT = " Hint: "
 """Where a problem of the configuration has its hint: each of several needs its own."""
 
+POINT_DAMAGED = "point-damaged"
 FULL_SOON_DAYS = 7
 """A destination that will be full within so many days is a warning."""
 # From two of them on, so that 29 hours are not a day.
@@ -58,6 +59,7 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
     yield from _describe_daemon(report, jobs)
     for run in report.open_runs:
         yield from _describe_open_run(run)
+    yield from _describe_damaged(report)
     yield from _describe_rounds(report.rounds)
     absent = {place.name for place in report.destinations if place.state is not PlaceState.PRESENT}
     lost = {job.name: job.destination for job in jobs if job.destination in absent}
@@ -92,6 +94,30 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
         )
 
 
+def _describe_damaged(report: StatusReport) -> Iterator[Finding]:
+    """Points that a verification found damaged, until they are gone or found good."""
+    for marked in report.damaged:
+        found_at = marked.damage.found_at
+        when = f" {describe_span(found_at, report.now)} ago" if found_at is not None else ""
+        yield Finding(
+            level=Level.CRITICAL,
+            code=POINT_DAMAGED,
+            subject=marked.domain,
+            message=f"Point {marked.point} in {marked.destination} was found damaged{when}: "
+            f"{marked.damage.reason.removesuffix('.')}.",
+            hint=f"`xenbackup verify {marked.point}` reads it again; until it is good, restore "
+            f"from another of `xenbackup points {marked.domain}`",
+        )
+    if report.damaged_left_out:
+        yield Finding(
+            level=Level.CRITICAL,
+            code=POINT_DAMAGED,
+            subject="points",
+            message=f"{report.damaged_left_out} older points were found damaged too.",
+            hint="`xenbackup points` lists them all",
+        )
+
+
 def _describe_rounds(rounds: tuple[RoundStatus, ...]) -> Iterator[Finding]:
     """Of each job the newest round, where that came to nothing before any run."""
     newest = {told.job: told for told in sorted(rounds, key=lambda told: told.ended_at)}
@@ -118,6 +144,9 @@ def _describe_domain(status: DomainStatus, now: datetime, lost: Mapping[str, str
             why, hint = f" The last run failed for want of destination {place}.", ""
     if status.verdict is DomainVerdict.UNPROTECTED:
         message, hint = "No job covers it.", "add it to `domains` of a job"
+    elif status.point_at is None and status.damaged:
+        which = f"all {status.damaged} were" if status.damaged > 1 else "its only one was"
+        message = f"It has no good point by job {status.job}: {which} found damaged.{why}"
     elif status.verdict is DomainVerdict.NEVER or status.point_at is None:
         message = f"It never had a good point by job {status.job}.{why}"
     elif status.verdict is DomainVerdict.LATE and status.promised_since is not None:
@@ -161,7 +190,7 @@ def _describe_open_run(run: OpenRun) -> Iterator[Finding]:
             code="debt-owed",
             subject=run.domain or run.run,
             message=f"{named} owes: {run.owes}",
-            hint="end what holds it open, then `xenbackup recover`",
+            hint=DEBT_HINT,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from xenbackup.errors import XenbackupError
 from xenbackup.model.backing import BackingKind
-from xenbackup.model.domain import Disk, Domain, GuestKind
+from xenbackup.model.domain import Disk, Domain, GuestKind, is_arriving, was_migrated_away
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Consistency, Job, StepName, StepSpec
 from xenbackup.model.names import check_domain_name
@@ -90,6 +90,13 @@ def find_state_obstacle(domain: Domain, consistency: Consistency) -> Iterator[Ob
     """A state in which these steps make no sense."""
     if domain.kind is GuestKind.UNKNOWN:
         yield from find_configuration_obstacle(domain)
+        return
+    if domain.exists and (is_arriving(domain.name) or was_migrated_away(domain.name)):
+        yield Obstacle(
+            code="guest-migrating",
+            reason="it is on its way from one host to another, and runs on the other one",
+            hint="back it up where it runs; one that is no migration's wants `xl rename`",
+        )
         return
     if consistency is Consistency.OFFLINE:
         if domain.exists:

@@ -7,7 +7,7 @@ does it, looks at the world again and asks again, until `NOTHING` or `HANDS_OFF`
 
 from __future__ import annotations
 
-from xenbackup.model.domain import DiskConnection, Domain
+from xenbackup.model.domain import DiskConnection, Domain, was_migrated_away
 from xenbackup.model.record import RunRecord
 from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
 
@@ -51,6 +51,8 @@ def _decide_same_boot(record: RunRecord, world: World) -> Decision:
         return _decide_absent(record, world)
     if world.domain.state.dying:
         return _decide(A.WAIT_FOR_DEATH, "the domain is dying")
+    if was_migrated_away(world.domain.name):
+        return _decide_migrated(world.domain)
     original_domid = record.start.plan.domain.domid
     if world.domain.domid == original_domid:
         return _decide_original(record, world, world.domain)
@@ -62,6 +64,13 @@ def _decide_same_boot(record: RunRecord, world: World) -> Decision:
         A.HANDS_OFF,
         f"domain {original_domid} is now domain {world.domain.domid}: it was rebooted or "
         "re-created by somebody else",
+    )
+
+
+def _decide_migrated(domain: Domain) -> Decision:
+    """Let run here, it would write the disks that it writes on the other host as well."""
+    return _decide(
+        A.HANDS_OFF, f"it was migrated to another host: domain {domain.domid} is {domain.name}"
     )
 
 
@@ -186,6 +195,8 @@ def _decide_rebuilt_since(record: RunRecord, world: World) -> Decision:
         return _decide_absent(record, world)
     if world.domain.state.dying:
         return _decide(A.WAIT_FOR_DEATH, "the domain is dying")
+    if was_migrated_away(world.domain.name):
+        return _decide_migrated(world.domain)
     if record.boot_begun:
         return _decide_booted(record, world, world.domain)
     return _decide_rebuilt(record, world, world.domain)

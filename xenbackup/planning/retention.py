@@ -6,6 +6,9 @@ week without backups shortens nothing. What is kept whatever the counts say: pin
 that something else needs (`Hold`), points that seem to come from the future, and the newest good
 one that satisfies what the job requires. A point that is no good never stands for others, so it
 never lets one go.
+
+A point that a verification found damaged is itself kept just as long as if it were good: cable or
+memory may have been to blame, and then it is.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
+
+
+_DAMAGED_KEPT = "damaged, stands for no other, stays as if it were good: "
+_DAMAGED_GOING = "damaged, goes as if it were good: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +95,16 @@ def judge_points(
     for hold in holds:
         holds_of.setdefault(hold.point, []).append(hold)
     ordered = sorted(points, key=_age_key)
-    # By id: a point that lies there twice, copied by hand, counts once.
-    good = {
-        point.point: point
+    counted = [
+        point
         for point in reversed(ordered)
         if point.created_at <= now and all(hold.good for hold in holds_of.get(point.point, ()))
-    }
-    counting = _Counting(tuple(good.values()), retention, zone)
-    best = next((name for name, found in good.items() if _satisfies(found, require)), "")
+    ]
+    of_sound = _Counting([p for p in counted if p.damage is None], retention, zone, require)
+    of_all = _Counting(counted, retention, zone, require)
     verdicts = []
     for point in ordered:
+        counting = of_sound if point.damage is None else of_all
         reasons = [hold.reason for hold in holds_of.get(point.point, ())]
         if point.pinned:
             reasons.append("it is pinned")
@@ -106,10 +113,12 @@ def judge_points(
         if keeps_everything(retention):
             reasons.append("its job keeps everything, it has no [retention]")
         reasons += counting.list_reasons(point)
-        if point.point == best and not reasons:
+        if point.point == counting.best and not reasons:
             reasons.append(f"the newest that has what its job requires ({require})")
         keep = bool(reasons)
         why = "; ".join(reasons) if keep else counting.explain_going(point)
+        if point.damage is not None:
+            why = f"{_DAMAGED_KEPT if keep else _DAMAGED_GOING}{why}"
         verdicts.append(Verdict(point=point, keep=keep, reason=why))
     return tuple(verdicts)
 
@@ -191,9 +200,21 @@ _SPANS = (
 
 
 class _Counting:
-    """What the counts alone keep of good points (newest first), and why."""
+    """What the counts alone keep of these points (newest first), and why.
 
-    def __init__(self, good: Sequence[PointSummary], retention: Retention, zone: tzinfo) -> None:
+    `best` is the newest that has what the job requires, "" for none.
+    """
+
+    def __init__(
+        self,
+        points: Sequence[PointSummary],
+        retention: Retention,
+        zone: tzinfo,
+        require: Consistency,
+    ) -> None:
+        # By id: a point that lies there twice, copied by hand, counts once.
+        good = tuple({point.point: point for point in points}.values())
+        self.best = next((found.point for found in good if _satisfies(found, require)), "")
         self._zone = zone
         self._last = retention.last
         self._ranks = {point.point: rank for rank, point in enumerate(good, start=1)}
@@ -232,7 +253,7 @@ class _Counting:
         return reasons
 
     def explain_going(self, point: PointSummary) -> str:
-        """Why a good point goes: a newer one stands for it, or it is older than all counts."""
+        """Why one of them goes: a newer one stands for it, or it is older than all counts."""
         for span, count, firsts in self._spans:
             number, first = firsts[self._key(span, point)]
             if first != point.point and number <= count:

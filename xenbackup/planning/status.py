@@ -7,7 +7,7 @@
   is new enough, and a newer run that failed, `failing`; else `good`.
 
 Points of a job that is not there any more (renamed, removed) count for every job: they are good
-points of the guest all the same.
+points of the guest all the same. Points that a verification found damaged count for nothing.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _judge_guest(
 
 def _choose_one(jobs: Sequence[Job], points: Sequence[PointSummary]) -> Sequence[Job]:
     """Of jobs that promise nothing: the one with the newest point."""
-    made = [point.job for point in sorted(points, key=_order_points)]
+    sound = [point for point in points if point.damage is None]
+    made = [point.job for point in sorted(sound, key=_order_points)]
     return sorted(jobs, key=lambda job: _find_place(made, job.name))[-1:]
 
 
@@ -141,7 +142,9 @@ def _judge_for_job(
 ) -> DomainStatus:
     known = {found.name for found in evidence.jobs} | evidence.broken_jobs
     counted = [point for point in points if point.job == job.name or point.job not in known]
-    newest = max(counted, key=_order_points, default=None)
+    sound = [point for point in counted if point.damage is None]
+    newest = max(sound, key=_order_points, default=None)
+    lost = bool(counted) and not sound
     promise = evidence.promises[job.name]
     at_work = (job.name, name) in evidence.at_work
     since = promise.while_at_work if at_work else promise.since
@@ -155,11 +158,11 @@ def _judge_for_job(
         newest.created_at if newest is not None else None,
         promise,
         since,
-        failed=failed,
+        failed=failed or lost,
         complete=evidence.complete,
     )
     status = replace(_start(name, job.name, running, verdict), promised_since=since, last_run=run)
-    if verdict is DomainVerdict.NEVER and failed:
+    if verdict is DomainVerdict.NEVER and (failed or lost):
         # Nothing stands between the guest and its loss, and nothing is about to.
         status = replace(status, level=Level.CRITICAL)
     return _describe(status, counted)
@@ -204,13 +207,14 @@ def _start(name: str, job: str, running: bool | None, verdict: DomainVerdict) ->
 
 
 def _describe(status: DomainStatus, points: Sequence[PointSummary]) -> DomainStatus:
-    """With the newest of these points."""
-    newest = max(points, key=_order_points, default=None)
+    """With the newest good one of these points."""
+    sound = [point for point in points if point.damage is None]
+    status = replace(status, points=len(sound), damaged=len(points) - len(sound))
+    newest = max(sound, key=_order_points, default=None)
     if newest is None:
         return status
     return replace(
         status,
-        points=len(points),
         point=newest.point,
         point_at=newest.created_at,
         consistency=newest.consistency.value,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import MarkedPoint, PointSummary
 from xenbackup.model.run import RoundResult, RunResult
 from xenbackup.records import catalog_rows as rows
 from xenbackup.records.catalog_file import CatalogFile
@@ -133,11 +133,43 @@ class Catalog:
 
     def record_point(self, summary: PointSummary) -> None:
         """A point is there, or changed. On the disk when this returns. Raises: StateFailed."""
-        self._write(rows.INSERT_POINT, rows.bind(rows.flatten_point(summary)))
+
+        def record(connection: sqlite3.Connection) -> None:
+            connection.execute(rows.INSERT_POINT, rows.bind(rows.flatten_point(summary)))
+            place = (summary.destination, summary.point)
+            connection.execute(rows.DELETE_DAMAGED, rows.bind(place))
+            if (marked := rows.mark_point(summary)) is not None:
+                connection.execute(rows.INSERT_DAMAGED, rows.bind(rows.flatten_marked(marked)))
+
+        self._file.transact(record, writes=True)
+
+    def record_damaged(self, marked: MarkedPoint) -> None:
+        """A point was found damaged; it need not be a listed one. Raises: StateFailed."""
+        self._write(rows.INSERT_DAMAGED, rows.bind(rows.flatten_marked(marked)))
+
+    def forget_damage(self, destination: str, point: str) -> None:
+        """The point is good after all, or gone. Raises: StateFailed."""
+        self._write(rows.DELETE_DAMAGED, rows.bind((destination, point)))
+
+    def list_damaged(self) -> tuple[MarkedPoint, ...]:
+        """Points that verification found damaged, by their ids, also of disks that are away.
+
+        Raises: StateFailed.
+        """
+        return self._file.transact(
+            lambda connection: tuple(
+                rows.build_marked(row) for row in connection.execute(rows.LIST_DAMAGED)
+            )
+        )
 
     def remove_point(self, destination: str, point: str) -> None:
         """A point is gone; a second removal changes nothing. Raises: StateFailed."""
-        self._write(rows.DELETE_POINT, rows.bind((destination, point)))
+
+        def remove(connection: sqlite3.Connection) -> None:
+            for statement in (rows.DELETE_POINT, rows.DELETE_DAMAGED):
+                connection.execute(statement, rows.bind((destination, point)))
+
+        self._file.transact(remove, writes=True)
 
     def list_points(self, domain: str | None = None) -> tuple[PointSummary, ...]:
         """Points by time, of one domain when named, also of disks that are away.
@@ -152,17 +184,30 @@ class Catalog:
             )
         )
 
-    def rebuild(self, points: Iterable[PointSummary], *, destinations: Collection[str]) -> None:
+    def rebuild(
+        self,
+        points: Iterable[PointSummary],
+        *,
+        destinations: Collection[str],
+        damaged: Iterable[MarkedPoint] = (),
+    ) -> None:
         """Make the points of these destinations exactly the given ones; others stay.
+
+        `damaged` are those without a usable manifest that a verification has marked.
 
         Raises: StateFailed; then nothing has changed.
         """
-        flattened = [rows.bind(rows.flatten_point(summary)) for summary in points]
+        found = tuple(points)
+        flattened = [rows.bind(rows.flatten_point(summary)) for summary in found]
+        marks = [*damaged, *(mark for mark in map(rows.mark_point, found) if mark is not None)]
+        marked = [rows.bind(rows.flatten_marked(mark)) for mark in marks]
         names = [rows.bind((name,)) for name in destinations]
 
         def fill(connection: sqlite3.Connection) -> None:
             connection.executemany(rows.DELETE_POINTS, names)
             connection.executemany(rows.INSERT_POINT, flattened)
+            connection.executemany(rows.DELETE_ALL_DAMAGED, names)
+            connection.executemany(rows.INSERT_DAMAGED, marked)
             connection.execute("UPDATE state SET value = 1 WHERE key = 'points_complete'")
 
         self._file.transact(fill, writes=True)

@@ -65,8 +65,16 @@ _FAILED_ROUNDS = (
     ) STRICT
     """,
 )
+_DAMAGED_POINTS = (
+    """
+    CREATE TABLE damaged_points (
+        destination TEXT NOT NULL, point TEXT NOT NULL, domain TEXT NOT NULL,
+        found_at TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (destination, point)
+    ) STRICT
+    """,
+)
 # What makes each schema of the one before; a new file goes through all of them.
-_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS)
+_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS, _DAMAGED_POINTS)
 SCHEMA_VERSION = len(_STEPS)
 
 _T = TypeVar("_T")
@@ -190,6 +198,8 @@ def _check_soundness(connection: sqlite3.Connection) -> None:
         rows.build_run(row)
     for row in connection.execute(rows.SELECT_POINTS):
         rows.build_point(row)
+    for row in connection.execute(rows.LIST_DAMAGED):
+        rows.build_marked(row)
     for row in connection.execute(rows.SELECT_FAILED_ROUNDS):
         rows.build_failed_round(row)
     for (moment,) in connection.execute(rows.SELECT_MOMENTS):

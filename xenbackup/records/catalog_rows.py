@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xenbackup.model.job import Consistency
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, MarkedPoint, PointSummary
 from xenbackup.model.run import Outcome, RunResult
 
 
@@ -104,11 +104,28 @@ INSERT_POINT = (
     "CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?)"
 )
 SELECT_POINTS = (
-    "SELECT destination, point, domain, identity, job, consistency, created_at, size_bytes, "
-    "stored_bytes, has_memory, pinned FROM points"
+    "SELECT destination, point, points.domain, identity, job, consistency, created_at, size_bytes, "
+    "stored_bytes, has_memory, pinned, found_at, reason "
+    "FROM points LEFT JOIN damaged_points USING (destination, point)"
 )
 LIST_POINTS = f"{SELECT_POINTS} ORDER BY created_at, point"
-LIST_POINTS_OF_DOMAIN = f"{SELECT_POINTS} WHERE domain = CAST(? AS TEXT) ORDER BY created_at, point"
+LIST_POINTS_OF_DOMAIN = (
+    f"{SELECT_POINTS} WHERE points.domain = CAST(? AS TEXT) ORDER BY created_at, point"
+)
+# Points that verification found damaged, also such as have no row in `points`: their manifest
+# cannot be used. `found_at` is '' where the mark beside the point cannot be read.
+INSERT_DAMAGED = (
+    "INSERT OR REPLACE INTO damaged_points (destination, point, domain, found_at, reason) VALUES "
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
+)
+LIST_DAMAGED = (
+    "SELECT destination, point, domain, found_at, reason FROM damaged_points "
+    "ORDER BY point, destination"
+)
+DELETE_DAMAGED = (
+    "DELETE FROM damaged_points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
+)
+DELETE_ALL_DAMAGED = "DELETE FROM damaged_points WHERE destination = CAST(? AS TEXT)"
 DELETE_POINT = "DELETE FROM points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
 DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
 SELECT_MOMENTS = "SELECT due_at FROM due_times UNION ALL SELECT first_seen_at FROM schedules"
@@ -193,9 +210,49 @@ def build_point(row: Any) -> PointSummary:
             stored_bytes=row[8],
             has_memory=bool(row[9]),
             pinned=bool(row[10]),
+            damage=None if row[11] is None else _build_damage(row[11], row[12]),
         )
     except (ValueError, OverflowError) as error:
         raise BadRow(f"point {row[1]}: {error}") from error
+
+
+def mark_point(summary: PointSummary) -> MarkedPoint | None:
+    """What `INSERT_DAMAGED` keeps of a point, None for one that was not found damaged."""
+    if summary.damage is None:
+        return None
+    return MarkedPoint(
+        point=summary.point,
+        destination=summary.destination,
+        domain=summary.domain,
+        damage=summary.damage,
+    )
+
+
+def flatten_marked(marked: MarkedPoint) -> tuple[object, ...]:
+    """The values of `INSERT_DAMAGED`."""
+    damage = marked.damage
+    return (
+        marked.destination,
+        marked.point,
+        marked.domain,
+        "" if damage.found_at is None else damage.found_at,
+        damage.reason,
+    )
+
+
+def build_marked(row: Any) -> MarkedPoint:
+    """A row of `LIST_DAMAGED` as a value. Raises: BadRow."""
+    try:
+        damage = _build_damage(row[3], row[4])
+    except (ValueError, OverflowError) as error:
+        raise BadRow(f"damaged point {row[1]}: {error}") from error
+    return MarkedPoint(destination=row[0], point=row[1], domain=row[2], damage=damage)
+
+
+def _build_damage(found_at: str, reason: str) -> Damage:
+    """Raises: ValueError, OverflowError."""
+    moment = datetime.fromisoformat(found_at).astimezone(UTC) if found_at else None
+    return Damage(found_at=moment, reason=reason)
 
 
 def flatten_run(entry: RunEntry) -> tuple[object, ...]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from xenbackup.errors import TellingFailed
 from xenbackup.model.job import Apprise
-from xenbackup.operations.tellable import APPRISE_HINT, APPRISE_LIBRARY, is_library_there
+from xenbackup.operations.tellable import APPRISE_HINT, APPRISE_LIBRARY, tell_absence_of_apprise
 from xenbackup.service.messages import Message
+from xenbackup.system.extras import is_library_there, open_extras
 
 LIBRARY = APPRISE_LIBRARY
 
@@ -19,13 +20,12 @@ def is_installed() -> bool:
 
 
 def tell_absence() -> TellingFailed:
-    return TellingFailed(
-        "[notify.apprise] needs the library Apprise, which is not installed.", hint=APPRISE_HINT
-    )
+    return TellingFailed(tell_absence_of_apprise(), hint=APPRISE_HINT)
 
 
 def send_alert(apprise: Apprise, message: Message) -> None:
     """Raises: TellingFailed; the URLs, which hold passwords, are named by their place alone."""
+    open_extras()
     try:
         library: Any = importlib.import_module(LIBRARY)
     except ImportError as error:

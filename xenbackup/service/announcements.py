@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from xenbackup.errors import XenbackupError
 from xenbackup.model.job import Configuration, Job, Notify
 from xenbackup.model.live import LiveStatus
+from xenbackup.model.point import MarkedPoint
 from xenbackup.model.run import RoundResult
 from xenbackup.model.status import GuestList
 from xenbackup.service.definitions import Definitions
 
 if TYPE_CHECKING:
+    from xenbackup.operations.house import House
     from xenbackup.service.notify import Teller
 
 GUESTS_SECONDS = 10.0
 """For how long a listing of the host's guests is good enough for a page."""
 
 CLOSE_SECONDS = 10.0
+_POINTS_NAMED = 3
 _SIMULATED_QUIET_SECONDS = 2.0
 _SIMULATED_LONGEST_SECONDS = 10.0
 
@@ -41,6 +46,7 @@ class Announcements:
         self._teller: Teller | None = None
         self._guests: GuestList | None = None
         self._listed_at = 0.0
+        self._told: frozenset[tuple[str, str]] = frozenset()
 
     def adapt(self) -> None:
         """Begin, or go on by another configuration."""
@@ -114,10 +120,38 @@ class Announcements:
         from xenbackup.service.metrics import refresh_metrics  # noqa: PLC0415 - see above
 
         house = self._definitions.house
+        self._tell_damaged(house)
         if not house.configuration.metrics_path:
             return
         untold = len(self.problems)
         refresh_metrics(house, live=self._describe(), guests=self.list_guests(), untold=untold)
+
+    def _tell_damaged(self, house: House) -> None:
+        """Verification is another process: what it has found since the last look is told here.
+
+        Each point once in the life of this process. A catalog that cannot be read is a finding of
+        `status`, and no reason to write no metrics.
+        """
+        with suppress(XenbackupError):
+            marked = house.catalog.list_damaged()
+            fresh = [
+                found for found in marked if (found.destination, found.point) not in self._told
+            ]
+            self._told = frozenset((found.destination, found.point) for found in marked)
+            if fresh and self._teller is not None:
+                self._teller.remark(_describe_damaged(fresh), "`xenbackup status` says what to do")
+
+
+def _describe_damaged(marked: Sequence[MarkedPoint]) -> str:
+    """The newest by name, the others by their number."""
+    named = [
+        f"{found.point} of {found.domain} in {found.destination} ({found.damage.reason})"
+        for found in reversed(marked[-_POINTS_NAMED:])
+    ]
+    more = len(marked) - len(named)
+    rest = f"; and {more} more" if more else ""
+    points = "a recovery point" if len(marked) == 1 else f"{len(marked)} recovery points"
+    return f"Verification found {points} damaged: {'; '.join(named)}{rest}."
 
 
 def _is_wanted(configuration: Configuration) -> bool:

@@ -26,7 +26,8 @@ class Definitions:
     """The house of the moment. A new one takes its place whole, or not at all.
 
     `problems` are those of the last reading, until a reading finds none. Runs under way keep the
-    house they began in. Every method may be called from any thread.
+    house they began in, and share `limit` with all others. Every method may be called from any
+    thread.
     """
 
     def __init__(self, host: Host, given: Path | None) -> None:
@@ -41,7 +42,8 @@ class Definitions:
         self._seen = self._look()
         self.house: House = bootstrap.open_house(host, given)
         self.problems: tuple[str, ...] = self.house.jobs.problems
-        self.limit: BandwidthLimit | None = self.house.make_limit()
+        # One for the process's life: new runs must not have a rate beside that of old ones.
+        self.limit = BandwidthLimit(self._rate, monotonic=host.monotonic_seconds, sleep=host.sleep)
 
     def reload(self, take: Callable[[House], None]) -> None:
         """Read everything anew; `take` is called with the new house when it is good.
@@ -58,19 +60,21 @@ class Definitions:
             except XenbackupError as error:
                 self._refuse((str(error),))
                 raise
-            old, old_limit = self.house, self.limit
-            before = old.configuration.bandwidth_limit_bytes_per_second
-            if house.configuration.bandwidth_limit_bytes_per_second != before:
-                self.limit = house.make_limit()
+            old = self.house
             self.house = house
             try:
                 take(house)
             except XenbackupError as error:
-                self.house, self.limit = old, old_limit
+                self.house = old
                 self._refuse((str(error),))
                 raise
+            self.limit.change_rate(self._rate)
             self.problems = ()
             _log.info("configuration-loaded", jobs=[job.name for job in house.jobs.jobs])
+
+    @property
+    def _rate(self) -> int | None:
+        return self.house.configuration.bandwidth_limit_bytes_per_second or None
 
     def have_changed(self) -> bool:
         """Some file is not as it was when it was last read, or looked at by this."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xenbackup.errors import StateFailed
 from xenbackup.model.live import LiveStatus
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import MarkedPoint, PointSummary
 from xenbackup.model.printable import show_text
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import (
@@ -61,7 +61,8 @@ METRICS = {
     "xenbackup_unfinished_runs": "Runs that nobody finished: `xenbackup recover` is needed.",
     "xenbackup_broken_jobs": "Job files that cannot be taken.",
     "xenbackup_untold": "Ways of telling that failed when last tried.",
-    "xenbackup_points": "Recovery points by age: up to 1d, 7d, 31d, 366d, or older.",
+    "xenbackup_points": "Good recovery points by age: up to 1d, 7d, 31d, 366d, or older.",
+    "xenbackup_damaged_points": "Points that verification found damaged, until gone or good.",
     "xenbackup_destination_present": "Whether the destination is there and ours, 1 or 0.",
     "xenbackup_destination_size_bytes": "Size of the file system of a destination.",
     "xenbackup_destination_free_bytes": "Free room on a destination.",
@@ -94,7 +95,8 @@ def refresh_metrics(
     if not house.configuration.metrics_path:
         return
     report = gather_status(house, live, guests)
-    samples = list_samples(report, house.catalog.list_points(), untold=untold)
+    catalog = house.catalog
+    samples = list_samples(report, catalog.list_points(), catalog.list_damaged(), untold=untold)
     write_metrics(house.host.place(house.configuration.metrics_path), samples)
 
 
@@ -146,7 +148,11 @@ def _spell_value(value: float) -> str:
 
 
 def list_samples(
-    report: StatusReport, points: Sequence[PointSummary], *, untold: int = 0
+    report: StatusReport,
+    points: Sequence[PointSummary],
+    damaged: Sequence[MarkedPoint] = (),
+    *,
+    untold: int = 0,
 ) -> tuple[Sample, ...]:
     """All figures of a report. Pure."""
     samples = [
@@ -167,6 +173,7 @@ def list_samples(
     for domain in report.domains:
         samples += _list_domain_samples(domain)
     samples += _count_points(points, report.now)
+    samples += _count_damaged(points, damaged)
     for destination in report.destinations:
         samples += _list_destination_samples(destination)
     return tuple(samples)
@@ -205,9 +212,13 @@ def _list_run_figures(run: EndedRun) -> tuple[tuple[str, float], ...]:
 
 
 def _count_points(points: Sequence[PointSummary], now: datetime) -> list[Sample]:
-    """Every age of every guest that has points, also those with none: a graph needs the zero."""
+    """Good ones: every age of every guest that has points, also those with none, for a graph needs
+    the zero.
+    """
     counts = Counter(
-        (point.domain, point.destination, _find_age(now - point.created_at)) for point in points
+        (point.domain, point.destination, _find_age(now - point.created_at))
+        for point in points
+        if point.damage is None
     )
     ages = (*(name for name, _ in AGES), OLDER)
     return [
@@ -218,6 +229,20 @@ def _count_points(points: Sequence[PointSummary], now: datetime) -> list[Sample]
         )
         for domain, destination in sorted({(p.domain, p.destination) for p in points})
         for age in ages
+    ]
+
+
+def _count_damaged(points: Sequence[PointSummary], damaged: Sequence[MarkedPoint]) -> list[Sample]:
+    """Of every guest that has points of whatever worth, also the zeros: an alert ends with them."""
+    counts = Counter((marked.domain, marked.destination) for marked in damaged)
+    places = {(point.domain, point.destination) for point in points} | counts.keys()
+    return [
+        Sample(
+            name="xenbackup_damaged_points",
+            value=counts[domain, destination],
+            labels=(("domain", domain), ("destination", destination)),
+        )
+        for domain, destination in sorted(places)
     ]
 
 

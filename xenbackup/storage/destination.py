@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from xenbackup.model.point import Manifest, PointSummary, StoredDisk, StoredMemory
 from xenbackup.storage.copying import BandwidthLimit
-from xenbackup.storage.points import PointListing, VerifyReport
+from xenbackup.storage.points import PointListing, VerifyFinding, VerifyReport
 from xenbackup.system.block_device import BlockDevice
 
 
@@ -97,6 +98,14 @@ class PointStore(Destination, Protocol):
 
     def unpin(self, point_id: str) -> bool:
         """Let it be removed again; False when it was not pinned. Raises: PointNotFound."""
+
+    def mark_damaged(
+        self, point_id: str, found_at: datetime, findings: Sequence[VerifyFinding]
+    ) -> None:
+        """A verification found the point damaged. Raises: PointNotFound, DestinationFailed."""
+
+    def clear_damage(self, point_id: str) -> bool:
+        """It is good after all; False when it was not marked. Raises: as `mark_damaged`."""
 
     def delete_point(self, point_id: str) -> bool:
         """Remove a point; False when there is none. Raises: Locked, NotOurs, DestinationFailed,

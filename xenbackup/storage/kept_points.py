@@ -7,7 +7,9 @@ all else about a point is in its folder, and is the same everywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -21,6 +23,7 @@ from xenbackup.storage.points import PointListing, VerifyFinding, VerifyReport
 from xenbackup.storage.shelf import Shelf
 from xenbackup.storage.verification import (
     PointVerifier,
+    explain_unopened,
     read_checked_configuration,
     read_checked_domain,
 )
@@ -89,7 +92,7 @@ class KeptPoints(ABC):
         return self._shelf.scan()
 
     def list_points(self) -> tuple[PointSummary, ...]:
-        """The good points, by time. Raises: as `scan`."""
+        """The points with a usable manifest, by time. Raises: as `scan`."""
         return self.scan().points
 
     def summarise_point(self, point_id: str) -> PointSummary:
@@ -163,7 +166,7 @@ class KeptPoints(ABC):
             try:
                 manifest = self._shelf.load_manifest(folder, point_id)
             except PointDamaged as error:
-                finding = VerifyFinding(file=MANIFEST_FILE, message=error.message)
+                finding = explain_unopened(MANIFEST_FILE, error)
                 return VerifyReport(point=point_id, bytes_checked=0, findings=(finding,))
             return PointVerifier(
                 folder,
@@ -195,6 +198,19 @@ class KeptPoints(ABC):
     def unpin(self, point_id: str) -> bool:
         """False when it was not pinned. Raises: PointNotFound, DestinationFailed."""
         return self._shelf.unpin(point_id)
+
+    def mark_damaged(
+        self, point_id: str, found_at: datetime, findings: Sequence[VerifyFinding]
+    ) -> None:
+        """Say durably, beside its manifest, that a verification found the point damaged.
+
+        Raises: PointNotFound, DestinationFailed.
+        """
+        self._shelf.mark_damaged(point_id, found_at, findings)
+
+    def clear_damage(self, point_id: str) -> bool:
+        """Take that back; False when nothing was said. Raises: PointNotFound, DestinationFailed."""
+        return self._shelf.clear_damage(point_id)
 
     def discard_partial(self, point_id: str) -> bool:
         """Remove what a point left that was not finished, or not wholly deleted."""

@@ -16,10 +16,23 @@ from xenbackup.storage.manifest import (
 from xenbackup.system.folder import Entry, EntryKind
 
 PINNED_FILE = ".pinned"
+DAMAGED_FILE = ".damaged"
 IMAGE_SUFFIX = ".img"
 
-_FILES = frozenset((MANIFEST_FILE, DOMAIN_FILE, CONFIGURATION_FILE, MEMORY_FILE, PINNED_FILE))
+_FILES = frozenset((MANIFEST_FILE, DOMAIN_FILE, CONFIGURATION_FILE, MEMORY_FILE))
 _VDEV = re.compile(VDEV_PATTERN)
+# As `Folder.replace_file` names what it has not renamed yet: a kill leaves it.
+_UNFINISHED_MARK = re.compile(rf"\.{re.escape(DAMAGED_FILE)}\.[0-9]+-[0-9a-f]{{8}}\.new")
+
+
+def is_mark(name: str) -> bool:
+    """A file that says something about the point and is no part of what was backed up."""
+    return name in (PINNED_FILE, DAMAGED_FILE) or is_unfinished_mark(name)
+
+
+def is_unfinished_mark(name: str) -> bool:
+    """What a kill left of writing a mark: it says nothing."""
+    return _UNFINISHED_MARK.fullmatch(name) is not None
 
 
 def is_part(entry: Entry) -> bool:
@@ -28,7 +41,7 @@ def is_part(entry: Entry) -> bool:
         return False
     stem = entry.name.removesuffix(IMAGE_SUFFIX)
     is_image = stem != entry.name and _VDEV.fullmatch(stem) is not None
-    return is_image or entry.name in _FILES
+    return is_image or entry.name in _FILES or is_mark(entry.name)
 
 
 def find_flaw(manifest: Manifest, entries: Iterable[Entry], *, disks_inside: bool) -> str:

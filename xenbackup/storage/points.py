@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xenbackup.errors import PointNotFound
-from xenbackup.model.point import PointSummary
+from xenbackup.model.point import Damage, PointSummary
 
 LATEST = "latest"
 _CANDIDATES_LIMIT = 10
@@ -14,17 +14,25 @@ _CANDIDATES_LIMIT = 10
 
 @dataclass(frozen=True, kw_only=True)
 class DamagedPoint:
-    """A point that cannot be used, and why; `domain` is what its folder's name says."""
+    """A point that cannot be used, and why; `domain` is what its folder's name says.
+
+    `certain` is False where it may only be out of reach. `mark` is what a verification said of it.
+    """
 
     point: str
     destination: str
     domain: str
     reason: str
+    certain: bool = True
+    mark: Damage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointListing:
-    """All that lies in a destination: good points by time, damaged ones, and what is half done.
+    """All that lies in a destination: points by time, damaged ones, and what is half done.
+
+    `points` have a manifest that can be used; those that a verification found damaged all the same
+    say so in their `damage`. `damaged` are those without such a manifest.
 
     `flawed` are those of the good points that lack a file, or have one of a wrong size.
     `leftovers` are folders of points whose making or removal did not end, relative to the
@@ -43,12 +51,14 @@ class VerifyFinding:
     """One way in which a point is not what its manifest promises.
 
     `offset_bytes` and `length_bytes` span the blocks that differ; None where a whole file is meant.
+    One that is not `certain` says that the file could not be read, which may pass.
     """
 
     file: str
     message: str
     offset_bytes: int | None = None
     length_bytes: int | None = None
+    certain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +73,16 @@ class VerifyReport:
     def good(self) -> bool:
         return not self.findings
 
+    @property
+    def damaged(self) -> bool:
+        """Something is wrong with what is stored, not only with the way to it."""
+        return any(finding.certain for finding in self.findings)
+
 
 def find_point(text: str, points: Sequence[PointSummary]) -> PointSummary:
     """The point that `text` names: its id, a unique beginning of it, or `DOMAIN@latest`.
+
+    The latest is the newest that was not found damaged.
 
     Raises: PointNotFound, listing what it could have meant.
     """
@@ -108,7 +125,14 @@ def _find_latest(domain: str, moment: str, points: Sequence[PointSummary]) -> Po
             f"Domain {domain!r} has no recovery point; domains that have one: {known}.",
             hint="`xenbackup points` lists them all",
         )
-    return max(found, key=lambda summary: (summary.created_at, summary.point))
+    sound = [summary for summary in found if summary.damage is None]
+    if not sound:
+        raise PointNotFound(
+            f"Verification found every recovery point of {domain!r} damaged: "
+            f"{_list_candidates(found)}.",
+            hint="`xenbackup verify POINT` reads one again; by its id one can be restored even so",
+        )
+    return max(sound, key=lambda summary: (summary.created_at, summary.point))
 
 
 def _describe_choice(points: Sequence[PointSummary]) -> str:

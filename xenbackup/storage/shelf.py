@@ -12,8 +12,10 @@ Nothing inside a shelf is reached through a symbolic link, and every name is a p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 from xenbackup.errors import (
     DestinationFailed,
@@ -22,7 +24,8 @@ from xenbackup.errors import (
     XenbackupError,
 )
 from xenbackup.model.names import is_run_id
-from xenbackup.model.point import Manifest, PointSummary
+from xenbackup.model.point import Damage, Manifest, PointSummary
+from xenbackup.storage.damage_marks import read_mark, remove_mark, tells_damage, write_mark
 from xenbackup.storage.manifest import MANIFEST_FILE, MANIFEST_LIMIT_BYTES, decode_manifest
 from xenbackup.storage.owners import (
     OWNER_FILE,
@@ -33,7 +36,7 @@ from xenbackup.storage.owners import (
     list_candidate_names,
 )
 from xenbackup.storage.parts import PINNED_FILE, find_flaw
-from xenbackup.storage.points import DamagedPoint, PointListing
+from xenbackup.storage.points import DamagedPoint, PointListing, VerifyFinding
 from xenbackup.storage.removal import (
     DELETING_PREFIX,
     finish_all_removals,
@@ -361,12 +364,13 @@ class Shelf:
     def _scan_point(
         self, folder: Folder, domain: str, point: str, flawed: list[DamagedPoint]
     ) -> PointSummary | DamagedPoint:
-        def describe(reason: str) -> DamagedPoint:
+        def describe(reason: str, **further: Any) -> DamagedPoint:
             return DamagedPoint(
                 point=point,
                 destination=self.name,
                 domain=decode_quietly(domain),
                 reason=reason,
+                **further,
             )
 
         try:
@@ -375,10 +379,19 @@ class Shelf:
                 summary = self.summarise(manifest, opened)
                 entries = opened.list_entries()
         except (PointDamaged, DestinationFailed) as error:
-            return describe(error.message)
+            mark = self._read_mark(folder, point)
+            return describe(error.message, certain=tells_damage(error), mark=mark)
         if flaw := find_flaw(manifest, entries, disks_inside=self.disks_inside):
             flawed.append(describe(f"{flaw}."))
         return summary
+
+    def _read_mark(self, folder: Folder, point: str) -> Damage | None:
+        """The mark of a point without a usable manifest; None too where not even that is told."""
+        try:
+            with folder.open_folder(point) as opened:
+                return read_mark(opened)
+        except DestinationFailed:
+            return None
 
     def summarise(self, manifest: Manifest, folder: Folder) -> PointSummary:
         """One line of a list: sizes as the manifest says, and as the disk has it."""
@@ -398,6 +411,7 @@ class Shelf:
             stored_bytes=inside_bytes + (0 if self.disks_inside else disk_bytes),
             has_memory=manifest.memory is not None,
             pinned=any(entry.name == PINNED_FILE for entry in entries),
+            damage=read_mark(folder),
         )
 
     def pin(self, point: str) -> bool:
@@ -420,3 +434,15 @@ class Shelf:
             folder.remove_file(PINNED_FILE)
             folder.sync()
             return pinned
+
+    def mark_damaged(
+        self, point: str, found_at: datetime, findings: Sequence[VerifyFinding]
+    ) -> None:
+        """Say durably that the point was found damaged, readable or not. Raises: as `pin`."""
+        with self.hold(point), self.open_unread(point) as (_, folder):
+            write_mark(folder, found_at, findings)
+
+    def clear_damage(self, point: str) -> bool:
+        """The point was read whole and is good; False when it was not marked. Raises: as `pin`."""
+        with self.hold(point), self.open_unread(point) as (_, folder):
+            return remove_mark(folder)

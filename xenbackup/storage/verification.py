@@ -11,8 +11,9 @@ from xenbackup.errors import CopyCancelled, CopyFailed, PointDamaged, XenbackupE
 from xenbackup.model.point import Manifest, StoredDisk, StoredMemory
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.copying import BLOCK_SIZE_BYTES, Cancelled, CopyProgress, hash_blocks
+from xenbackup.storage.damage_marks import tells_damage
 from xenbackup.storage.manifest import CONFIGURATION_FILE, DOMAIN_FILE, MANIFEST_FILE
-from xenbackup.storage.parts import PINNED_FILE
+from xenbackup.storage.parts import is_mark
 from xenbackup.storage.points import VerifyFinding, VerifyReport
 from xenbackup.system.block_device import BlockDevice, BlockFile
 from xenbackup.system.folder import Folder
@@ -63,7 +64,7 @@ class PointVerifier:
         )
 
     def _verify_names(self) -> Iterator[VerifyFinding]:
-        expected = {MANIFEST_FILE, DOMAIN_FILE, PINNED_FILE}
+        expected = {MANIFEST_FILE, DOMAIN_FILE}
         if self._manifest.configuration_digest:
             expected.add(CONFIGURATION_FILE)
         if self._manifest.memory is not None:
@@ -71,7 +72,7 @@ class PointVerifier:
         if self._disks_in_folder:
             expected |= {disk.file for disk in self._manifest.disks}
         for entry in self._folder.list_entries():
-            if entry.name not in expected:
+            if entry.name not in expected and not is_mark(entry.name):
                 yield VerifyFinding(file=entry.name, message="is there and not in the manifest")
 
     def _verify_texts(self) -> Iterator[VerifyFinding]:
@@ -82,13 +83,13 @@ class PointVerifier:
             try:
                 read(self._folder, self._manifest)
             except PointDamaged as error:
-                yield VerifyFinding(file=file, message=error.message)
+                yield explain_unopened(file, error)
 
     def _verify_disk(self, disk: StoredDisk) -> Iterator[VerifyFinding]:
         try:
             device = self._open_disk(disk)
         except XenbackupError as error:
-            yield VerifyFinding(file=disk.file, message=error.message)
+            yield explain_unopened(disk.file, error)
             return
         try:
             yield from self._verify_device(
@@ -106,7 +107,7 @@ class PointVerifier:
         try:
             device = open_stored_file(self._folder, memory.file)
         except XenbackupError as error:
-            yield VerifyFinding(file=memory.file, message=error.message)
+            yield explain_unopened(memory.file, error)
             return
         try:
             yield from self._verify_device(
@@ -155,7 +156,7 @@ class PointVerifier:
         except CopyCancelled:
             raise
         except CopyFailed as error:
-            yield VerifyFinding(file=file, message=error.message)
+            yield VerifyFinding(file=file, message=error.message, certain=False)
             return
         if block_digests:
             yield from _compare_blocks(
@@ -165,6 +166,11 @@ class PointVerifier:
             yield VerifyFinding(file=file, message="its whole differs from its digest")
         elif result.digest != digest and not block_digests:
             yield VerifyFinding(file=file, message="differs from its digest")
+
+
+def explain_unopened(file: str, error: XenbackupError) -> VerifyFinding:
+    """What kept us from reading a file, as a finding."""
+    return VerifyFinding(file=file, message=error.message, certain=tells_damage(error))
 
 
 def read_checked_domain(folder: Folder, manifest: Manifest) -> bytes:

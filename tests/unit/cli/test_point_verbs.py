@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import pytest
+
 from tests.unit.cli.conftest import Shell
+from xenbackup.errors import DestinationFailed
+from xenbackup.storage.images import ImagesDestination
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]{6}")
 
@@ -59,6 +64,7 @@ def test_points_as_json(shell: Shell) -> None:
         "stored_bytes",
         "has_memory",
         "pinned",
+        "damage",
     ] == list(shape["points"][0])
 
 
@@ -89,6 +95,7 @@ def test_verify_of_sound_points(shell: Shell) -> None:
         "duration_seconds",
         "reason",
         "hint",
+        "mark_problem",
         "findings",
     ] == list(one["points"][0])
 
@@ -109,3 +116,47 @@ def test_verify_names_the_damaged_bytes(shell: Shell) -> None:
     assert 1 == called.exit_code
     assert re.search(rf"^{point}  web +damaged +", called.out, re.M)
     assert re.search(rf"^{point}: xvda.img at byte ", called.out, re.M)
+
+
+def test_damaged_point_is_told_everywhere_until_it_is_good_again(shell: Shell) -> None:
+    point = shell.latest_point("web")
+    image = shell.directory / "srv/backup/web" / point / "xvda.img"
+    whole = image.read_bytes()
+    with image.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"rot")
+    assert 1 == shell("verify", point).exit_code
+    listed = shell("points")
+    assert re.search(rf"^{point}  web +damaged +", listed.out, re.M)
+    assert f"Damaged: {point} of web in local, found just now: xvda.img:" in listed.out
+    shape = json.dumps(shell("points", "web", "--json").json["points"])
+    assert '"reason": "xvda.img: differs from its digests' in shape
+    assert "damaged" in shell("show", point).out
+    called = shell("status", "--nagios")
+    assert 2 == called.exit_code
+    assert f"web: Point {point} in local was found damaged" in called.out
+    assert "damaged_points=1" in called.out
+    assert "(point-damaged)" in shell("check").out
+    assert "kept: damaged, stands" in shell("prune", "--dry-run").out
+    assert 2 == shell("show", "web@latest").exit_code
+    assert [] == [line for line in listed.out.splitlines() if len(line) > 80]
+
+    image.write_bytes(whole)
+    assert 0 == shell("verify", point).exit_code
+    assert "amaged" not in shell("points").out
+    assert "damaged_points=0" in shell("status", "--nagios").out
+
+
+def test_verdict_that_could_not_be_kept_is_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = shell.latest_point("web")
+    (shell.directory / "srv/backup/web" / point / "xvda.img").unlink()
+
+    def refuse(*_: object) -> None:
+        raise DestinationFailed("Cannot write there: it is mounted read-only.")
+
+    monkeypatch.setattr(ImagesDestination, "mark_damaged", refuse)
+    called = shell("verify", point)
+    assert 1 == called.exit_code
+    assert f"Not marked: the verdict on {point} could not be written" in called.out

@@ -145,6 +145,13 @@ def test_result_names_times_amounts_and_points() -> None:
     ] == report_round(make_round(done, failed), Page()).splitlines()
 
 
+def test_guest_whose_run_left_something_undone_was_backed_up() -> None:
+    owing = RunResult(run=POINT, domain="web", uuid="u", outcome=Outcome.PARTIAL, point=POINT)
+    failed = RunResult(run=POINT, domain="db", uuid="u", outcome=Outcome.FAILED, error="No.")
+    told = " ".join(report_round(make_round(owing, failed), Page()).split())
+    assert "1 of 2 guests. Backed up, with something left undone: web." in told
+
+
 def test_no_line_of_plan_or_result_is_wider_than_the_page() -> None:
     name = "a-guest-with-a-name-of-sixty-three-letters-which-is-the-longest"
     plan = Plan(

@@ -78,7 +78,28 @@ def test_after_a_night_the_guests_are_good(shell: Shell) -> None:
     assert ["daemon-absent"] == list_codes(called)
 
 
+def age_jobs(shell: Shell, days: float) -> None:
+    """Their files were written so long ago, by the clock of the host."""
+    written = shell.host.now().timestamp() - days * 86400
+    for path in (shell.directory / "etc/xenbackup/jobs").iterdir():
+        os.utime(path, (written, written))
+
+
+@pytest.mark.parametrize("days", [0.0, 0.2, -1.0], ids=["now", "since-midnight", "clock-behind"])
+def test_job_that_is_new_promises_nothing_before_its_first_night(bare: Shell, days: float) -> None:
+    age_jobs(bare, days)
+    verdicts = list_verdicts(bare("status", "--json"))
+    assert [("router", "nightly", "awaited"), ("web", "nightly", "awaited")] == verdicts
+
+
+def test_job_that_no_daemon_ever_kept_does_not_stay_new(bare: Shell) -> None:
+    age_jobs(bare, 0.0)
+    assert 0 == administrate([str(bare.directory), "clock", "advance", "2d"])
+    assert {"never"} == {verdict for *_, verdict in list_verdicts(bare("status", "--json"))}
+
+
 def test_before_the_first_night_they_never_had_a_point(bare: Shell) -> None:
+    age_jobs(bare, 9.0)
     called = bare("status", "--json")
     assert 0 == called.exit_code
     assert [("router", "nightly", "never"), ("web", "nightly", "never")] == list_verdicts(called)
@@ -374,7 +395,7 @@ def test_nagios_gets_performance_data(bare: Shell) -> None:
         line = bare("status", "--nagios").out.strip()
     expected = (
         "good=2 awaited=0 off=0 failing=0 late=1 never=1 unprotected=1 unknown=0 "
-        "oldest_age=104400s runs=3 runs_failed=1 open_runs=1 "
+        "oldest_age=104400s runs=3 runs_failed=1 open_runs=1 damaged_points=0 "
         "'free local'=21474836480B;;;0;4294967296000"
     )
     assert expected == line.partition(" | ")[2]

@@ -159,6 +159,13 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         _ERROR,
         {
             "run-unfinished": "A run of a guest has not ended, or was cut off.",
+            "snapshots-owed": "A volume has two snapshots that could not be removed.",
+        },
+    ),
+    (
+        Check.RUNS,
+        _WARNING,
+        {
             "debt-owed": "Something of a run could not be removed yet.",
         },
     ),
@@ -194,6 +201,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         _WARNING,
         {
             "destination-too-small": "A destination may have no room for the next points.",
+            "point-damaged": "A point was found damaged when it was verified.",
         },
     ),
     (
@@ -234,6 +242,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
             "name-unfit": "A guest's name cannot be given to a command.",
             "guest-unknown": "A guest is being built or torn down.",
             "guest-runs": "A pipeline for shut off guests meets a running one.",
+            "guest-migrating": "A guest is on its way from one host to another.",
             "guest-ending": "A guest is shutting down, suspended or crashed.",
             "memory-of-paused-guest": "A paused guest cannot answer a save.",
             "consistency-too-low": "A pipeline gives less than the job requires.",

@@ -1,0 +1,49 @@
+"""Acts of the undo by themselves, on a host that has changed since the table decided on them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.house import find_wrongs
+from tests.pipeline.acts import change_start, open_context
+from tests.pipeline.strikes import call
+from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.model.rescue import Decision, RescueAction
+from xenbackup.operations.house import House
+from xenbackup.pipeline import undo
+
+CLEAR_AWAY = Decision(action=RescueAction.DESTROY_HALF_BUILT, reason="its restore never finished")
+
+
+def list_names(house: House) -> set[str]:
+    return {domain.name for domain in house.toolstack.list_domains()}
+
+
+def test_guest_of_the_runs_start_is_never_cleared_away_as_half_built(house: House) -> None:
+    undo.perform(open_context(house), CLEAR_AWAY)
+    assert [] == find_wrongs(house)
+
+
+def test_half_built_guest_that_is_gone_already_needs_nothing(
+    host: SimulatedHost, house: House
+) -> None:
+    context = open_context(house)
+    call(host, "xl", "destroy", "web")
+    undo.perform(context, CLEAR_AWAY)
+    assert {"thinny"} == list_names(house)
+
+
+@pytest.mark.parametrize("change", ["boot", "domid"])
+def test_half_built_guest_of_another_boot_or_domid_is_cleared_away(
+    host: SimulatedHost, house: House, change: str
+) -> None:
+    """After a reboot of the host it may bear the very number that the guest had at the start."""
+    context = open_context(house)
+    if change == "boot":
+        call(host, "xl", "pause", "web")
+        change_start(context, boot_id="of-another-boot")
+    else:
+        call(host, "xl", "destroy", "web")
+        call(host, "xl", "create", "-p", "/etc/xen/web.cfg")
+    undo.perform(context, CLEAR_AWAY)
+    assert {"thinny"} == list_names(house)
