@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import xenbackup
 from tests.lab import recipe
 from tests.lab.build import build
 from tests.lab.machine import Machine, copy_disks
@@ -22,6 +23,11 @@ from tests.lab.product import install_product
 from tests.lab.wire import LabError
 
 PROJECT = recipe.HERE.parents[1]
+PACKAGE_PARTS = (
+    "xenbackup", "systemd", "packaging", "docs", "jobs", "build/wheels",
+    "pyproject.toml", "README.md", "LICENSE",
+)  # fmt: skip
+"""What the package is made of; the fetched libraries only where they have been fetched."""
 TEST_SECONDS = 3600
 """pytest-timeout's bound for a lab test: only there so that a hang ends; never a verdict."""
 
@@ -94,12 +100,11 @@ def shared_bare_host(lab_work: Path) -> Iterator[Machine]:
     yield from _host(lab_work, recipe.BASE_STATE)
 
 
-@pytest.fixture(scope="session")
-def product_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The product's Debian package, built from this working tree."""
-    target = tmp_path_factory.mktemp("package")
+def _build_package(project: Path, target: Path) -> Path:
+    """The Debian package of a tree."""
     done = subprocess.run(
-        [sys.executable, PROJECT / "packaging" / "build_deb.py", "--output", target],
+        [sys.executable, project / "packaging" / "build_deb.py", "--output", target],
+        env={**os.environ, "PYTHONPATH": str(project)},
         capture_output=True,
         text=True,
         check=False,
@@ -108,6 +113,31 @@ def product_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raise LabError(f"the package cannot be built:\n{done.stdout}\n{done.stderr}")
     (package,) = target.glob("*.deb")
     return package
+
+
+@pytest.fixture(scope="session")
+def product_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product's Debian package, built from this working tree."""
+    return _build_package(PROJECT, tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def newer_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same under the next version, so that dpkg really upgrades."""
+    tree = tmp_path_factory.mktemp("newer") / "tree"
+    for name in PACKAGE_PARTS:
+        if (PROJECT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PROJECT / name, tree / name, ignore=ignored)
+        elif (PROJECT / name).exists():
+            shutil.copy(PROJECT / name, tree / name)
+    opening = tree / "xenbackup" / "__init__.py"
+    *first, last = xenbackup.__version__.split(".")
+    newer = ".".join([*first, str(int(last) + 1)])
+    text = opening.read_text()
+    assert f'"{xenbackup.__version__}"' in text
+    opening.write_text(text.replace(f'"{xenbackup.__version__}"', f'"{newer}"'))
+    return _build_package(tree, tree.parent / "package")
 
 
 @pytest.fixture(scope="session")

@@ -8,46 +8,17 @@ import pytest
 
 from tests.lab import guests
 from tests.lab import xenbackup_host as product
+from tests.lab.image_guest import IMAGE, NAME, create_image_guest, list_files
 from tests.lab.machine import Machine
-
-NAME = "filey"
-FOLDER = "/srv/images"
-IMAGE = f"{FOLDER}/filey.img"
-VOLUME = "xenvols/images"
-CONFIGURATION = f"""\
-name = "{NAME}"
-type = "pvh"
-uuid = "0f2b7c55-5f0e-4b0c-8f9d-5d2f3a6b7c8d"
-kernel = "/srv/guests/vmlinuz"
-ramdisk = "/srv/guests/initrd"
-extra = "console=hvc0 quiet loglevel=4 disks=1"
-memory = 96
-vcpus = 1
-tsc_mode = "native"
-disk = [ "file:{IMAGE},xvda,w" ]
-on_reboot = "restart"
-"""
 
 
 @pytest.fixture(scope="module")
 def dom0(shared_host: Machine) -> Iterator[Machine]:
     """The module's machine with an XFS in a logical volume, and a guest on an image file there."""
     product.prepare(shared_host)
-    shared_host.run("lvcreate", "-y", "-L", "400m", "-n", "images", "xenvols").check()
-    shared_host.run("mkfs.xfs", "-q", f"/dev/{VOLUME}").check()
-    shared_host.run("mkdir", "-p", FOLDER).check()
-    shared_host.run("mount", f"/dev/{VOLUME}", FOLDER).check()
-    shared_host.run(
-        "dd", "if=/dev/xenvols/pvh01_root", f"of={IMAGE}", "bs=4M", "conv=sparse,fsync"
-    ).check()
-    shared_host.put_bytes(CONFIGURATION.encode(), f"/etc/xen/{NAME}.cfg")
-    assert () == guests.create(shared_host, NAME).complaints
+    assert () == create_image_guest(shared_host).complaints
     yield shared_host
     shared_host.run("xl", "destroy", NAME)
-
-
-def list_files(machine: Machine) -> list[str]:
-    return machine.run("ls", "-A", FOLDER).check().stdout.split()
 
 
 @pytest.mark.parametrize("preset", ["checkpoint", "crash"])

@@ -8,7 +8,7 @@ from tests.lab import guests, traps
 from tests.lab import xenbackup_host as product
 from tests.lab.machine import Machine
 
-pytestmark = pytest.mark.lab_long
+LONG = pytest.mark.lab_long
 
 LVCREATE = "/usr/sbin/lvcreate"
 LVREMOVE = "/usr/sbin/lvremove"
@@ -27,9 +27,9 @@ def dom0(shared_host: Machine) -> Machine:
     [
         ("crash", "web"),
         # The guest is not even there: it must be rebuilt onto disks that move.
-        ("snapshot", "web"),
+        pytest.param("snapshot", "web", marks=LONG),
         # Thin.
-        ("crash", "thinny"),
+        pytest.param("crash", "thinny", marks=LONG),
     ],
 )
 def test_lvcreate_killed_with_the_disk_suspended(dom0: Machine, preset: str, guest: str) -> None:
@@ -45,6 +45,7 @@ def test_lvcreate_killed_with_the_disk_suspended(dom0: Machine, preset: str, gue
     assert points == product.list_points(dom0, guest)
 
 
+@LONG
 @pytest.mark.parametrize("preset", ["checkpoint", "snapshot"])
 def test_lvcreate_and_our_process_killed_with_the_disk_suspended(
     dom0: Machine, preset: str
@@ -61,6 +62,7 @@ def test_lvcreate_and_our_process_killed_with_the_disk_suspended(
     assert before.boots == product.assert_well_for_good(dom0, "web").boots
 
 
+@LONG
 def test_lvremove_killed_with_the_disk_of_the_running_guest_suspended(dom0: Machine) -> None:
     """The disk is freed, the removal tried again: the backup is good."""
     product.ensure_running(dom0, "web")
@@ -73,6 +75,7 @@ def test_lvremove_killed_with_the_disk_of_the_running_guest_suspended(dom0: Mach
     assert (before.domid, before.boots) == (report.domid, report.boots)
 
 
+@LONG
 @pytest.mark.parametrize("preset", ["checkpoint", "snapshot"])
 @pytest.mark.parametrize(
     "strike",
@@ -95,6 +98,7 @@ def test_save_killed(dom0: Machine, preset: str, strike: str) -> None:
     assert points == product.list_points(dom0, "web")
 
 
+@LONG
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "with-our-process"])
 def test_destroy_killed_among_the_devices(dom0: Machine, alone: bool) -> None:
     """The saved domain has lost its devices and lives: it is destroyed for good, and restored."""

@@ -10,7 +10,7 @@ from tests.lab import guests, recipe
 from tests.lab import xenbackup_host as product
 from tests.lab.machine import Machine
 
-pytestmark = pytest.mark.lab_long
+LONG = pytest.mark.lab_long
 
 JOBS = {
     # One extent of the group is the least that a snapshot of a MiB can have: 4 MiB.
@@ -51,7 +51,7 @@ def teach(machine: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def dom0(shared_host: Machine) -> Machine:
-    """With a guest that writes more when told, and a backup of it that must stay."""
+    """With a guest that writes more when told."""
     product.prepare(shared_host)
     for name, steps in JOBS.items():
         text = f'domains = ["web"]\nsteps = {steps}\ndestination = "local"\nmax_away = "1h"\n'
@@ -59,8 +59,14 @@ def dom0(shared_host: Machine) -> Machine:
     shared_host.run("mkdir", "-p", "/root/words").check()
     teach(shared_host)
     guests.reboot_from_inside(shared_host, "web")
-    product.back_up(shared_host, "crash", "web")
     return shared_host
+
+
+@pytest.fixture(scope="module")
+def older_point(dom0: Machine) -> None:
+    """A backup that must stay."""
+    product.ensure_running(dom0, "web")
+    product.back_up(dom0, "crash", "web")
 
 
 @pytest.fixture
@@ -107,7 +113,12 @@ def assert_failed_unharmed(machine: Machine, points: list[str]) -> None:
 
 @pytest.mark.usefixtures("full_group")
 @pytest.mark.parametrize(
-    ("job", "moment"), [("tiny", "staging"), ("tiny-away", "staging"), ("tiny", "disk-copied:xvda")]
+    ("job", "moment"),
+    [
+        ("tiny", "staging"),
+        pytest.param("tiny-away", "staging", marks=LONG),
+        pytest.param("tiny", "disk-copied:xvda", marks=LONG),
+    ],
 )
 def test_snapshot_that_overflowed_gives_no_point(dom0: Machine, job: str, moment: str) -> None:
     """Before its disk is read. The guest itself does not notice."""
@@ -122,7 +133,8 @@ def test_snapshot_that_overflowed_gives_no_point(dom0: Machine, job: str, moment
     assert_failed_unharmed(dom0, points)
 
 
-@pytest.mark.usefixtures("full_group", "slowly")
+@LONG
+@pytest.mark.usefixtures("older_point", "full_group", "slowly")
 def test_snapshot_that_overflows_while_it_is_read_ends_the_copy(dom0: Machine) -> None:
     points = product.list_points(dom0, "web")
     product.begin_run(dom0, "tiny", "web")
@@ -131,6 +143,7 @@ def test_snapshot_that_overflows_while_it_is_read_ends_the_copy(dom0: Machine) -
     assert_failed_unharmed(dom0, points)
 
 
+@LONG
 @pytest.mark.usefixtures("slowly")
 def test_snapshot_that_fills_is_extended_and_the_backup_is_good(dom0: Machine) -> None:
     product.ensure_running(dom0, "web")
@@ -143,6 +156,8 @@ def test_snapshot_that_fills_is_extended_and_the_backup_is_good(dom0: Machine) -
     product.assert_well_for_good(dom0, "web")
 
 
+@LONG
+@pytest.mark.usefixtures("older_point")
 @pytest.mark.parametrize(
     ("preset", "moment"),
     [("checkpoint", "staging"), ("cold", "disk-copied:xvda"), ("snapshot", "disk-copied:xvdb")],
@@ -162,6 +177,8 @@ def test_destination_that_is_full_gets_no_point_and_keeps_the_others(
     assert "ok" == product.back_up(dom0, "crash", "web")["outcome"]
 
 
+@LONG
+@pytest.mark.usefixtures("older_point")
 @pytest.mark.parametrize("preset", ["checkpoint", "snapshot"])
 def test_spool_that_is_full_lets_the_guest_go_on(dom0: Machine, preset: str) -> None:
     """xl gives up by itself, and resumes the guest that it could not save."""

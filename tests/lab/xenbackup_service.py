@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from tests.lab import guests
@@ -12,6 +13,8 @@ from tests.lab.product import SERVICES
 SERVICE = "xenbackup.service"
 RECOVER = "xenbackup-recover.service"
 JOURNALS = "/var/lib/xenbackup/journals"
+MARK = "/root/mark"
+"""Touched before a run begins: its journal is newer."""
 MAX_AWAY_SECONDS = 600
 SHORT_AWAY_SECONDS = 150
 """Of job `crash`: the watchdog is a tenth of it while the guest is paused."""
@@ -111,16 +114,19 @@ class Strike:
     """what the act printed"""
 
 
-def strike(machine: Machine, job: str, event: str, act: str) -> Strike:
+def strike(machine: Machine, job: str, event: str, act: str, *, begin: str = "") -> Strike:
     """Start a job by its unit, and act (a shell line) once its run's journal has that event.
 
+    `event` may be of one step: `step-began:sync`. `begin` (shell too, the clock may be set in it)
+    starts the job in another way.
     All in one script inside dom0, so that the act comes within a moment. `$pid` is the daemon's.
     """
     script = f"""
-        touch /root/mark; sleep 1.1
+        touch {MARK}; sleep 1.1
         pid=$(systemctl show {SERVICE} -p MainPID --value); echo "$pid"
-        systemctl start --no-block xenbackup-run@{job}
-        until grep -qs '"event":"{event}"' $(find {JOURNALS} -newer /root/mark -type f) /dev/null
+        {begin or f"systemctl start --no-block xenbackup-run@{job}"}
+        SECONDS=0
+        until {spell_search(event)}
         do [ $SECONDS -gt {WAIT_SECONDS} ] && exit 1; sleep 0.05; done
         {act}
     """
@@ -128,6 +134,25 @@ def strike(machine: Machine, job: str, event: str, act: str) -> Strike:
     assert 0 == done.exit_code, f"{done.stdout}{done.stderr}\n{tell_story(machine)}"
     first, _, rest = done.stdout.partition("\n")
     return Strike(pid=int(first), told=rest)
+
+
+def spell_search(event: str) -> str:
+    """A command of the shell: whether a journal begun since the mark has that event."""
+    name, colon, step = event.partition(":")
+    words = f'"event":"{name}"' + (f'.*"step":"{step}"' if colon else "")
+    return f"grep -qs '{words}' $(find {JOURNALS} -newer {MARK} -type f) /dev/null"
+
+
+def read_step_struck(machine: Machine) -> str:
+    """The step in which the newest run was cut off, before recovery took over; "" for none."""
+    step = ""
+    lines = machine.shell(f"cat $(ls -t {JOURNALS}/* | head -n 1)").check().stdout.splitlines()
+    for entry in (json.loads(line)["entry"] for line in lines):
+        if entry["event"] == "recovery-began":
+            return step
+        if entry["event"] in ("step-began", "step-done"):
+            step = entry["step"] if entry["event"] == "step-began" else ""
+    return ""
 
 
 def read_outcome(machine: Machine) -> str:
