@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.house import build_house, find_wrongs
+from tests.signals import no_signal_ignored
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import DaemonAbsent, DaemonGone, DaemonSilent
@@ -161,7 +162,8 @@ class DaemonHost:
 
     def begin_call(self, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "xenbackup", "--simulated", str(self.directory), *words]
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with no_signal_ignored():
+            return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def advance(self, seconds: float) -> None:
         self.host.sleep(seconds)

@@ -112,7 +112,7 @@ class Director(SilentWatcher):
                 continue
             if event.moment:
                 event.moment, event.at = "", at
-            if _is_excluded(event, moment):
+            if _is_excluded(event, moment, self.world):
                 event.at += 1
             else:
                 self._strike(event, moment, write_part)
@@ -258,12 +258,15 @@ class Director(SilentWatcher):
         )
 
 
-def _is_excluded(event: Event, moment: str) -> bool:
+def _is_excluded(event: Event, moment: str, world: World) -> bool:
     """LVM and xl have locks: nobody else makes volumes or domains while one of them does.
 
-    And nobody lets a domain run of which xl has built the half: no program could make that good.
+    And nobody lets a domain run of which xl has built the half, nor sends away one that an old xl
+    saves, for that destroys whatever it has saved: no program could make that good.
     """
     tool, _, stage = moment.partition(":")
+    if event.what == MIGRATE and tool == "xl-save":
+        return world.destroys_what_it_saves
     if stage in ("begin", "end"):
         return False
     if event.what in ("remove-snapshot", "take-snapshot-name"):

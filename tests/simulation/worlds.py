@@ -120,6 +120,11 @@ class World:
         return "xm" if self.stack.startswith("xm") else "xl"
 
     @property
+    def destroys_what_it_saves(self) -> bool:
+        """An xl without `save -p`."""
+        return self.stack == "xl-4.3"
+
+    @property
     def presets(self) -> tuple[str, ...]:
         """Pipelines that this host can run for this guest."""
         if self.guest == "off":

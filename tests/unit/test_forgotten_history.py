@@ -276,8 +276,12 @@ def test_all_stays_where_all_journals_are_kept(attic: Attic, kept_book: Book) ->
 
 
 def tell_status(attic: Attic) -> StatusReport:
-    """Whenever it is asked for: the simulated clock goes on as commands are run."""
-    return replace(gather_status(attic.house), now=NOON, since=NOON)
+    """Whenever it is asked for: the simulated clock goes on as commands are run, and others write
+    on the disk that all of this lies on.
+    """
+    report = gather_status(attic.house)
+    places = tuple(replace(place, free_bytes=0) for place in report.destinations)
+    return replace(report, now=NOON, since=NOON, destinations=places)
 
 
 def test_status_tells_the_same_before_and_after(attic: Attic, kept_book: Book) -> None:

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from tests.signals import no_signal_ignored
 from tests.unit.cli.conftest import Called, Shell
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.simulated.oracle import read_oracle
@@ -32,26 +33,24 @@ def call_with_signals(
     """Run the call until it stands at the boundary, send the signals, and let it go on."""
     reached_end, reached = os.pipe()
     go, go_end = os.pipe()
-    # Whoever runs the tests under nohup has its ignored signal inherited by all.
-    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    child = subprocess.Popen(
-        [
-            *under,
-            sys.executable,
-            "-m",
-            "tests.unit.cli.held_call",
-            str(shell.directory),
-            boundary,
-            str(reached),
-            str(go),
-            *words,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        pass_fds=(reached, go),
-    )
-    signal.signal(signal.SIGHUP, inherited)
+    with no_signal_ignored():
+        child = subprocess.Popen(
+            [
+                *under,
+                sys.executable,
+                "-m",
+                "tests.unit.cli.held_call",
+                str(shell.directory),
+                boundary,
+                str(reached),
+                str(go),
+                *words,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=(reached, go),
+        )
     os.close(reached)
     os.close(go)
     try:

@@ -13,6 +13,7 @@ from xenbackup.cli.page import Page
 from xenbackup.cli.story import Story, find_story
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.model.job import StepName
+from xenbackup.model.run import DEBT_HINT
 from xenbackup.operations.house import House
 from xenbackup.records.journal import list_journals
 
@@ -143,7 +144,7 @@ def test_what_is_owed_is_named_with_the_way_out(tmp_path: Path) -> None:
         "snapshots: not removed yet: xenvols/xb-",
         "owed: ",
         "in use",
-        "Hint: when nothing holds it open any more, `xenbackup recover` removes it.",
+        f"Hint: {DEBT_HINT}",
     )
     host.clear_faults()
     recover(house)
