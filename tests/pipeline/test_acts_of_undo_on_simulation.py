@@ -8,6 +8,7 @@ from tests.house import find_wrongs
 from tests.pipeline.acts import change_start, open_context
 from tests.pipeline.strikes import call
 from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.errors import RestoreFailed
 from xenbackup.model.rescue import Decision, RescueAction
 from xenbackup.operations.house import House
 from xenbackup.pipeline import undo
@@ -47,3 +48,15 @@ def test_half_built_guest_of_another_boot_or_domid_is_cleared_away(
         call(host, "xl", "create", "-p", "/etc/xen/web.cfg")
     undo.perform(context, CLEAR_AWAY)
     assert {"thinny"} == list_names(house)
+
+
+def test_half_built_guest_that_somebody_has_let_run_is_not_cleared_away(
+    host: SimulatedHost, house: House
+) -> None:
+    """Its disks have moved on: the image that it was built of would never meet them again."""
+    context = open_context(house)
+    call(host, "xl", "destroy", "web")
+    call(host, "xl", "create", "/etc/xen/web.cfg")
+    with pytest.raises(RestoreFailed, match="let run by somebody else"):
+        undo.perform(context, CLEAR_AWAY)
+    assert {"thinny", "web"} == list_names(house)

@@ -265,7 +265,7 @@ def _is_excluded(event: Event, moment: str, world: World) -> bool:
     saves, for that destroys whatever it has saved: no program could make that good.
     """
     tool, _, stage = moment.partition(":")
-    if event.what == MIGRATE and tool == "xl-save":
+    if event.what == MIGRATE and (tool == "xl-save" or moment == "journal:saving"):
         return world.destroys_what_it_saves
     if stage in ("begin", "end"):
         return False

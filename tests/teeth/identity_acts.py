@@ -110,6 +110,19 @@ IDENTITY_TEETH = (
         tests=(f"{MIGRATED}_is_migrated_between_look_and_act_is_not_let_run_here",),
     ),
     Tooth(
+        name="let-run-is-not-cleared-away",
+        act="a half-built guest that somebody has let run is not destroyed",
+        file="pipeline/undo.py",
+        text=(
+            "        if not (domain.state.paused or domain.state.shutdown or domain.state.dying):\n"
+        ),
+        instead="        if False:\n",
+        tests=(
+            "tests/pipeline/test_acts_of_undo_on_simulation.py"
+            "::test_half_built_guest_that_somebody_has_let_run_is_not_cleared_away",
+        ),
+    ),
+    Tooth(
         name="arriving-is-not-backed-up",
         act="a guest that is still on its way to this host is not backed up here",
         file="planning/obstacles.py",

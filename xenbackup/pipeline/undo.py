@@ -274,6 +274,10 @@ def _destroy_half_built(context: RunContext) -> None:
     start = context.record.start
     same_boot = context.host.boot_id() == start.boot_id
     if domain is not None and not (same_boot and domain.domid == start.plan.domain.domid):
+        if not (domain.state.paused or domain.state.shutdown or domain.state.dying):
+            raise RestoreFailed(
+                f"{context.plan.domain.name} was let run by somebody else as it was rescued."
+            )
         context.toolstack.destroy(domain.domid, run_id=context.run_id)
         guest.wait_until_gone(context)
 
