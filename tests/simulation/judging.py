@@ -13,7 +13,12 @@ from pathlib import Path
 from tests.house import find_wrong_points, list_overflowed, open_store
 from tests.simulation.acts import FOREIGN_TAG, Doings, find_guest
 from tests.simulation.director import Ledger
-from tests.simulation.migrating import MIGRATE, is_beyond_notice, was_read_elsewhere
+from tests.simulation.migrating import (
+    AWAY_SUFFIX,
+    MIGRATE,
+    is_beyond_notice,
+    was_read_elsewhere,
+)
 from tests.simulation.schedule import Schedule
 from tests.simulation.slots import BACKUP_GROUP, RECORDS, judge_slots, read_slot
 from tests.simulation.worlds import NEIGHBOUR, SCRATCH_END_BYTES, World, expect_tail
@@ -229,6 +234,8 @@ class _HostJudge:
         if self.unseen:
             return
         for name, program in state.programs.items():
+            if name.endswith(AWAY_SUFFIX) and self.doings.includes("rebooted"):
+                continue  # the host's own service has shut down and started what was left here
             for text in program.corruptions:
                 yield f"oracle: {name}: {text}"
 
