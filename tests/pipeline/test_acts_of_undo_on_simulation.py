@@ -60,3 +60,27 @@ def test_half_built_guest_that_somebody_has_let_run_is_not_cleared_away(
     with pytest.raises(RestoreFailed, match="let run by somebody else"):
         undo.perform(context, CLEAR_AWAY)
     assert {"thinny", "web"} == list_names(house)
+
+
+def test_guest_without_disks_is_cleared_away_as_half_built_though_it_runs(
+    host: SimulatedHost, house: House
+) -> None:
+    context = open_context(house)
+    call(host, "xl", "destroy", "web")
+    call(host, "xl", "create", "/etc/xen/web.cfg")
+    domid = call(host, "xl", "domid", "web").strip()
+    call(host, "xenstore-rm", f"/local/domain/{domid}/device/vbd")
+    undo.perform(context, CLEAR_AWAY)
+    assert {"thinny"} == list_names(house)
+
+
+def test_half_built_guest_that_somebody_sends_away_is_not_cleared_away(
+    host: SimulatedHost, house: House
+) -> None:
+    context = open_context(house)
+    call(host, "xl", "destroy", "web")
+    call(host, "xl", "create", "-p", "/etc/xen/web.cfg")
+    call(host, "xl", "rename", "web", "web--migratedaway")
+    with pytest.raises(RestoreFailed, match="migrated away"):
+        undo.perform(context, CLEAR_AWAY)
+    assert {"thinny", "web--migratedaway"} == list_names(house)

@@ -88,8 +88,8 @@ UNDO_TEETH = (
         name="start-is-not-half-built",
         act="the domain of the run's start is never destroyed as half-built",
         file="pipeline/undo.py",
-        text="domain is not None and not (same_boot and domain.domid ==",
-        instead="domain is not None and (same_boot or domain.domid !=",
+        text="    if domain is None or (same_boot and domain.domid == start.plan.domain.domid):\n",
+        instead="    if domain is None:\n",
         tests=(f"{EDGES}::test_domain_of_the_start_is_never_destroyed_as_half_built",),
     ),
     Tooth(

@@ -15,7 +15,7 @@ from xenbackup.dom0.memory_image import inspect_memory_image
 from xenbackup.errors import CommandFailed, DestinationFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.command import Process
-from xenbackup.model.domain import was_migrated_away
+from xenbackup.model.domain import Domain, was_migrated_away
 from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
 from xenbackup.pipeline import booting, devices, guest
 from xenbackup.pipeline.abandoning import run_bounded
@@ -220,9 +220,14 @@ def _own_domid(context: RunContext) -> int:
     allowed = (context.plan.domain.domid, record.restored_domid)
     if domain is None or not (record.boot_begun or domain.domid in allowed):
         raise RestoreFailed(f"{context.plan.domain.name} changed while it was being rescued.")
+    _refuse_migrated(context, domain)
+    return domain.domid
+
+
+def _refuse_migrated(context: RunContext, domain: Domain) -> None:
+    """Somebody sent it to another host since the table looked at it."""
     if was_migrated_away(domain.name):
         raise RestoreFailed(f"{context.plan.domain.name} was migrated away as it was rescued.")
-    return domain.domid
 
 
 def _unpause(context: RunContext) -> None:
@@ -273,13 +278,16 @@ def _destroy_half_built(context: RunContext) -> None:
     domain = context.toolstack.find_domain(context.plan.domain.uuid)
     start = context.record.start
     same_boot = context.host.boot_id() == start.boot_id
-    if domain is not None and not (same_boot and domain.domid == start.plan.domain.domid):
-        if not (domain.state.paused or domain.state.shutdown or domain.state.dying):
-            raise RestoreFailed(
-                f"{context.plan.domain.name} was let run by somebody else as it was rescued."
-            )
-        context.toolstack.destroy(domain.domid, run_id=context.run_id)
-        guest.wait_until_gone(context)
+    if domain is None or (same_boot and domain.domid == start.plan.domain.domid):
+        return
+    _refuse_migrated(context, domain)
+    # One that lacks its disks is half-built whatever its state, as the rescue table has it.
+    if domain.state.alive and xenstore.read_connections(context.host, domain.domid):
+        raise RestoreFailed(
+            f"{context.plan.domain.name} was let run by somebody else as it was rescued."
+        )
+    context.toolstack.destroy(domain.domid, run_id=context.run_id)
+    guest.wait_until_gone(context)
 
 
 def _destroy_saved(context: RunContext) -> None:
