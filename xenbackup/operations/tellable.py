@@ -35,8 +35,8 @@ def judge_program(path: Path) -> tuple[str, str] | None:
 
 def tell_absence_of_apprise() -> str:
     """A sentence; where the extras are there and not trusted, that is why."""
-    reason = explain_distrust()
-    why = "" if not reason or reason.endswith("is not there") else f": {reason}"
+    reason = explain_distrust() if os.path.lexists(EXTRAS_FOLDER) else ""
+    why = f": {reason}" if reason else ""
     return f"[notify.apprise] needs the library Apprise, which is not installed{why}."
 
 

@@ -1,6 +1,6 @@
 """Records of long ago: journals of ended runs, and what the catalog remembers of runs and rounds.
 
-One policy, `keep` of `[journals]`, and one moment, at the end of a prune.
+One policy, `keep` of `[journals]`, and one moment: the end of a prune, or of a round without one.
 """
 
 from __future__ import annotations

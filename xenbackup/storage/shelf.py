@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 from xenbackup.errors import (
     DestinationFailed,
@@ -364,13 +363,16 @@ class Shelf:
     def _scan_point(
         self, folder: Folder, domain: str, point: str, flawed: list[DamagedPoint]
     ) -> PointSummary | DamagedPoint:
-        def describe(reason: str, **further: Any) -> DamagedPoint:
+        def describe(
+            reason: str, *, certain: bool = True, mark: Damage | None = None
+        ) -> DamagedPoint:
             return DamagedPoint(
                 point=point,
                 destination=self.name,
                 domain=decode_quietly(domain),
                 reason=reason,
-                **further,
+                certain=certain,
+                mark=mark,
             )
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.cli.conftest import Shell
-from tests.unit.cli.test_status_verb import serve
+from tests.unit.cli.status_server import serve
 from tests.unit.status_reports import make_report
 
 

@@ -1,4 +1,4 @@
-"""`xenbackup status`: gathered here or told by a daemon; for a person, a program, and Nagios."""
+"""`xenbackup status`: gathered here or told by a daemon; for a person and for a program."""
 
 from __future__ import annotations
 
@@ -9,49 +9,27 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.unit.cli.conftest import Called, Shell
+from tests.unit.cli.status_server import serve
 from tests.unit.status_reports import make_bad_morning, make_report
 from tests.unit.test_probing import HangingStatvfs
 from xenbackup.cli import status_telling
-from xenbackup.cli.invocation import Invocation
-from xenbackup.cli.output import Output
-from xenbackup.cli.status_telling import shape_status, watch_status
+from xenbackup.cli.status_telling import shape_status
 from xenbackup.dom0.simulated.administration import main as administrate
-from xenbackup.errors import DaemonGone, StateFailed, UsageError
-from xenbackup.model.status import Level, StatusReport, encode_report
+from xenbackup.errors import DaemonGone
+from xenbackup.model.status import StatusReport
 from xenbackup.operations import status
 from xenbackup.operations.probing import Probe
 from xenbackup.service.control.events import StatusTold
 from xenbackup.service.control.peers import Peer
-from xenbackup.service.control.protocol import AnyRequest, StatusRequest
+from xenbackup.service.control.protocol import AnyRequest
 from xenbackup.service.control.server import ControlServer
 from xenbackup.service.control.stream import Stream
-
-
-@contextlib.contextmanager
-def serve(directory: Path, report: StatusReport) -> Iterator[None]:
-    """A daemon that tells this report, whoever asks."""
-
-    def handle(request: AnyRequest, peer: Peer, stream: Stream) -> None:
-        assert isinstance(request, StatusRequest)
-        stream.send(StatusTold(status=msgspec.Raw(encode_report(report))))
-        stream.end(0)
-
-    path = directory / "run/xenbackup/control.sock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    server = ControlServer(path, handle=handle)
-    server.start()
-    try:
-        yield
-    finally:
-        server.stop()
 
 
 def find(called: Called, key: str) -> list[dict[str, object]]:
@@ -367,151 +345,9 @@ def test_times_are_in_utc_to_the_second() -> None:
     assert ("2026-11-22T07:30:00Z", "2026-11-21T07:30:00Z") == (shape["now"], shape["since"])
 
 
-# For Nagios
-
-
-@pytest.mark.parametrize(
-    ("level", "exit_code", "begin"),
-    [
-        (Level.OK, 0, "XENBACKUP OK - 3 guests, all as promised. | "),
-        (Level.WARNING, 1, "XENBACKUP WARNING - daemon: The daemon does not run"),
-        (Level.CRITICAL, 2, "XENBACKUP CRITICAL - 2 problems: offsite: /mnt/nas has not"),
-    ],
-)
-def test_nagios_gets_its_codes(bare: Shell, level: Level, exit_code: int, begin: str) -> None:
-    report = {
-        Level.OK: make_report(),
-        Level.WARNING: make_report(live=None),
-        Level.CRITICAL: make_bad_morning(),
-    }[level]
-    with serve(bare.directory, report):
-        called = bare("status", "--nagios")
-    (line,) = called.out.splitlines()
-    assert (exit_code, begin) == (called.exit_code, line[: len(begin)])
-
-
-def test_nagios_gets_performance_data(bare: Shell) -> None:
-    with serve(bare.directory, make_bad_morning()):
-        line = bare("status", "--nagios").out.strip()
-    expected = (
-        "good=2 awaited=0 off=0 failing=0 late=1 never=1 unprotected=1 unknown=0 "
-        "oldest_age=104400s runs=3 runs_failed=1 open_runs=1 damaged_points=0 "
-        "'free local'=21474836480B;;;0;4294967296000"
-    )
-    assert expected == line.partition(" | ")[2]
-
-
-def test_nagios_hears_unknown_without_a_configuration(tmp_path: Path, bare: Shell) -> None:
-    (bare.directory / "etc/xenbackup/config.toml").unlink()
-    called = bare("status", "--nagios")
-    assert (3, "XENBACKUP UNKNOWN - ") == (called.exit_code, called.out[:20])
-    assert "" == called.err
-
-
-@pytest.mark.parametrize(
-    "error", [StateFailed("The state is away."), RuntimeError("boom"), OSError(5, "I/O error")]
-)
-def test_nagios_hears_unknown_whatever_goes_wrong(
-    bare: Shell, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(path: Path) -> StatusReport:
-        raise error
-
-    monkeypatch.setattr(status_telling, "ask_daemon", fail)
-    called = bare("status", "--nagios")
-    assert 3 == called.exit_code
-    assert 1 == len(called.out.splitlines())
-    assert "" == called.err
-
-
-@pytest.mark.parametrize("other", ["--json", "--watch"])
-def test_nagios_goes_alone(bare: Shell, other: str) -> None:
-    assert 2 == bare("status", "--nagios", other).exit_code
-
-
 def test_without_a_configuration_a_person_hears_why(bare: Shell) -> None:
     (bare.directory / "etc/xenbackup/config.toml").unlink()
     called = bare("status")
     assert 2 == called.exit_code
     assert "config.toml" in called.err
     assert "Traceback" not in called.err
-
-
-# Watching
-
-
-class Sleeper:
-    """Lets so many looks pass, then presses Ctrl-C."""
-
-    def __init__(self, looks: int, act: Callable[[int], None] = lambda look: None) -> None:
-        self.left = looks
-        self.looks = 0
-        self._act = act
-
-    def __call__(self, seconds: float) -> None:
-        assert seconds == status_telling.WATCH_SECONDS
-        self.looks += 1
-        self._act(self.looks)
-        if self.looks >= self.left:
-            raise KeyboardInterrupt
-
-
-def watch(invocation: Invocation, read: Callable[[], StatusReport], sleeper: Sleeper) -> int:
-    return watch_status(invocation, read, sleeper)
-
-
-def test_watching_tells_again_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    invocation = Invocation(output=Output())
-    assert 0 == watch(invocation, make_report, Sleeper(3))
-    out = capsys.readouterr().out
-    assert 3 == out.count("3 guests have a good point")
-    assert "\x1b" not in out
-
-
-def test_watching_for_a_program_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    invocation = Invocation(output=Output(), json=True)
-    assert 0 == watch(invocation, make_report, Sleeper(2))
-    lines = capsys.readouterr().out.splitlines()
-    assert [1, 1] == [json.loads(line)["schema"] for line in lines]
-
-
-def test_watching_clears_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_telling, "is_terminal", lambda stream: True)
-    monkeypatch.setenv("TERM", "xterm")
-    told: list[str] = []
-    invocation = Invocation(output=Output())
-    monkeypatch.setattr(invocation.output, "say", told.append)
-    watch(invocation, make_report, Sleeper(2))
-    assert ["\x1b[H\x1b[2J"] * 2 == [text[:7] for text in told]
-
-
-def test_watching_goes_on_while_the_daemon_is_restarted(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    answers = iter((make_report(), None, replace(make_report(), host="xen2")))
-
-    def read() -> StatusReport:
-        answer = next(answers)
-        if answer is None:
-            raise UsageError("No daemon just now.")
-        return answer
-
-    assert 0 == watch(Invocation(output=Output()), read, Sleeper(3))
-    captured = capsys.readouterr()
-    assert "No daemon just now. What is shown may be old." in captured.err
-    assert "xen2  2026-11-22" in captured.out
-
-
-def test_watching_does_not_begin_with_an_error() -> None:
-    def read() -> StatusReport:
-        raise UsageError("There is no configuration.")
-
-    with pytest.raises(UsageError, match="no configuration"):
-        watch(Invocation(output=Output()), read, Sleeper(1))
-
-
-def test_watching_ends_when_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    invocation = Invocation(output=Output())
-    sleeper = Sleeper(5, lambda look: invocation.output._silent.add("stdout"))
-    assert 0 == watch(invocation, make_report, sleeper)
-    assert 1 == sleeper.looks

@@ -91,6 +91,25 @@ def counter(host: SimulatedHost, name: str = "web") -> int:
     return ram.counter
 
 
+def make_recorded_host(tmp_path: Path) -> SimulatedHost:
+    """The host of the recordings: linux01 runs on 512 MiB, web's volumes and thin01 lie idle."""
+    linux = GuestSpec(name="linux01", disks=(DiskSpec(volume="linux01", size_bytes=512 * MIB),))
+    web = GuestSpec(
+        name="web",
+        disks=(
+            DiskSpec(volume="web_root", size_bytes=64 * MIB),
+            DiskSpec(volume="web_data", size_bytes=32 * MIB),
+        ),
+        running=False,
+    )
+    group = GroupSpec(
+        size_bytes=8188 * MIB, pools=(ThinPoolSpec(name="pool", size_bytes=512 * MIB),)
+    )
+    host = make_host(tmp_path, linux, web, group=group)
+    must(host, "lvcreate", "-y", "-V", "128M", "--thinpool", "pool", "-n", "thin01", "xenvols")
+    return host
+
+
 def letters(host: SimulatedHost, name: str = "web") -> str:
     for line in must(host, "xl", "list").splitlines()[1:]:
         if line.startswith(name + " "):

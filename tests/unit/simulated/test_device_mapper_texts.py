@@ -8,25 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.recorded import load_recording
-from tests.unit.simulated.hosts import THINNY, WEB, call, look, make_host, must
-from xenbackup.dom0.simulated import DiskSpec, GroupSpec, GuestSpec, SimulatedHost, ThinPoolSpec
+from tests.unit.simulated.hosts import THINNY, WEB, call, look, make_host, make_recorded_host, must
+from xenbackup.dom0.simulated import GroupSpec, SimulatedHost
 from xenbackup.dom0.simulated.state import MIB
 
 
-def make_recorded_host(tmp_path: Path) -> SimulatedHost:
-    """The volumes of the recordings: linux01 runs and has a snapshot, the rest lies idle."""
-    linux = GuestSpec(name="linux01", disks=(DiskSpec(volume="linux01", size_bytes=512 * MIB),))
-    web = GuestSpec(
-        name="web",
-        disks=(
-            DiskSpec(volume="web_root", size_bytes=64 * MIB),
-            DiskSpec(volume="web_data", size_bytes=32 * MIB),
-        ),
-        running=False,
-    )
-    pool = ThinPoolSpec(name="pool", size_bytes=512 * MIB)
-    host = make_host(tmp_path, linux, web, group=GroupSpec(size_bytes=8188 * MIB, pools=(pool,)))
-    must(host, "lvcreate", "-y", "-V", "128M", "--thinpool", "pool", "-n", "thin01", "xenvols")
+def make_mapped_host(tmp_path: Path) -> SimulatedHost:
+    """The host of the recordings, with the snapshot of linux01 that they show."""
+    host = make_recorded_host(tmp_path)
     must(host, "lvcreate", "-s", "-y", "-L", "20G", "-n", "too_big", "/dev/xenvols/linux01")
     return host
 
@@ -41,7 +30,7 @@ def without_places(table: str, info: str) -> list[str]:
 
 
 def test_tables_stack_devices_as_recorded(tmp_path: Path) -> None:
-    host = make_recorded_host(tmp_path)
+    host = make_mapped_host(tmp_path)
     recorded = without_places(
         load_recording("dmsetup-table").stdout, load_recording("dmsetup-info").stdout
     )
@@ -76,7 +65,7 @@ def test_long_form_tells_of_each_device(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_recording(tmp_path: Path) -> None:
-    host = make_recorded_host(tmp_path)
+    host = make_mapped_host(tmp_path)
     recorded = load_recording("dmsetup-info").stdout.splitlines()
     mine = must(host, "dmsetup", "info", "--columns").splitlines()
     assert recorded[0].split() == mine[0].split()

@@ -9,33 +9,13 @@ from typing import Any
 import pytest
 
 from tests.recorded import load_recording
-from tests.unit.simulated.hosts import THINNY, WEB, call, make_host, must
-from xenbackup.dom0.simulated import DiskSpec, GroupSpec, GuestSpec, SimulatedHost, ThinPoolSpec
-from xenbackup.dom0.simulated.state import MIB
+from tests.unit.simulated.hosts import THINNY, WEB, call, make_host, make_recorded_host, must
+from xenbackup.dom0.simulated import SimulatedHost
 
 FIELDS = (
     "lv_uuid,lv_name,vg_name,lv_size,lv_attr,lv_tags,origin,pool_lv,snap_percent,data_percent,"
     "metadata_percent,lv_path,lv_active,lv_device_open,lv_snapshot_invalid,lv_merging"
 )
-
-
-def make_recorded_host(tmp_path: Path) -> SimulatedHost:
-    """The host of the recordings: linux01 runs on 512 MiB, web's volumes and thin01 lie idle."""
-    linux = GuestSpec(name="linux01", disks=(DiskSpec(volume="linux01", size_bytes=512 * MIB),))
-    web = GuestSpec(
-        name="web",
-        disks=(
-            DiskSpec(volume="web_root", size_bytes=64 * MIB),
-            DiskSpec(volume="web_data", size_bytes=32 * MIB),
-        ),
-        running=False,
-    )
-    group = GroupSpec(
-        size_bytes=8188 * MIB, pools=(ThinPoolSpec(name="pool", size_bytes=512 * MIB),)
-    )
-    host = make_host(tmp_path, linux, web, group=group)
-    must(host, "lvcreate", "-y", "-V", "128M", "--thinpool", "pool", "-n", "thin01", "xenvols")
-    return host
 
 
 def lvs(host: SimulatedHost, *words: str) -> list[dict[str, Any]]:
