@@ -8,6 +8,8 @@ STAMP := $(VENV)/.ready
 DEMO ?=
 SEEDS ?= 2000
 KILLS ?= 300
+# Processes that tests start would compile the same modules again and again.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests fsync as much as the product does; in memory that costs nothing.
 FAST_TEMPORARY := $(shell test -w /dev/shm && echo TMPDIR=/dev/shm)
 PYTEST := $(FAST_TEMPORARY) $(BIN)/python -m pytest -n auto --dist worksteal

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tests.commits import UNKNOWN, add_commit, describe_commits, find_commit
@@ -79,9 +80,9 @@ def play(
 def list_batches(options: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
     """The sweep where it is asked for, and then seeds without end."""
     if options.every_line:
-        rehearse = Player(folder / "list", folder).rehearse
-        for preset in SWEPT:
-            keys = list_sweep(preset, rehearse)
+        with closing(Player(folder / "list", folder)) as player:
+            swept = [list_sweep(preset, player.rehearse) for preset in SWEPT]
+        for keys in swept:
             yield from (keys[at : at + BLOCK] for at in range(0, len(keys), BLOCK))
     for block in itertools.count(options.first // BLOCK):
         yield [str(block * BLOCK + at) for at in range(BLOCK)]
@@ -103,8 +104,8 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
 
 def replay(key: str, *, verbose: bool) -> int:
     """One story in this process; told where asked for, or where it fails."""
-    with open_folder() as folder:
-        verdict = Player(folder).play(key)
+    with open_folder() as folder, closing(Player(folder)) as player:
+        verdict = player.play(key)
     print(f"{key}: {verdict.title}")
     if verbose or verdict.wrongs:
         print("\n".join(f"  {line}" for line in verdict.story))

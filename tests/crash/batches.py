@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def play_batches(
 ) -> Iterator[tuple[list[str], list[Verdict]]]:
     """Verdicts batch by batch and in order; batches are drawn as they are needed."""
     if jobs <= 1:
-        player = Player(folder / "one", folder)
-        for keys in batches:
-            yield keys, [player.play(key) for key in keys]
+        with closing(Player(folder / "one", folder)) as player:
+            for keys in batches:
+                yield keys, [player.play(key) for key in keys]
         return
     context = get_context("forkserver")
     pool = ProcessPoolExecutor(jobs, context, _open_player, (str(folder),))

@@ -13,13 +13,7 @@ from shutil import rmtree
 
 from tests.crash.figures import Verdict
 from tests.crash.grounds import Ground, Grounds
-from tests.crash.processes import (
-    Ending,
-    await_processes,
-    end_processes,
-    rehearse_process,
-    run_process,
-)
+from tests.crash.processes import Ending, Processes, await_processes, end_processes
 from tests.crash.stories import Story, Strike, draw_story
 from tests.crash.tracing import Call
 from tests.simulation.acts import Doings, find_guest
@@ -45,10 +39,14 @@ class Player:
 
     def __init__(self, folder: Path, shared: Path | None = None) -> None:
         self.folder = folder
-        self.notes = folder / "notes"
-        self.notes.mkdir(parents=True, exist_ok=True)
+        notes = folder / "notes"
+        notes.mkdir(parents=True, exist_ok=True)
+        self.processes = Processes(notes)
         self.grounds = Grounds((shared or folder) / "grounds")
         self._rehearsals: dict[str, tuple[Call, ...]] = {}
+
+    def close(self) -> None:
+        self.processes.close()
 
     def play(self, key: str) -> Verdict:
         """The verdict on a seed, or on a place of the sweep."""
@@ -59,7 +57,7 @@ class Player:
         began = time.monotonic()
         place = self.folder / "host"
         self.grounds.copy_to(story.ground, place)
-        game = _Game(story, place, self.notes)
+        game = _Game(story, place, self.processes)
         try:
             game.play()
         except Exception:  # noqa: BLE001 - whatever it is, the seed that shows it must be told
@@ -94,7 +92,7 @@ class Player:
         try:
             if words[0] == "restore":
                 destroy_guest(place, ground)
-            return rehearse_process(place, words, self.notes)
+            return self.processes.rehearse(place, words)
         finally:
             end_processes(place)
             rmtree(place)
@@ -103,11 +101,11 @@ class Player:
 class _Game:
     """The host of one story and everything that happens to it."""
 
-    def __init__(self, story: Story, place: Path, notes: Path) -> None:
+    def __init__(self, story: Story, place: Path, processes: Processes) -> None:
         self.story = story
         self.ground = story.ground
         self.place = place
-        self.notes = notes
+        self.processes = processes
         self.verdict = Verdict(key=story.key, title=story.describe(), mode=str(story.ground.mode))
         self.host = SimulatedHost(place, real_children=False)
 
@@ -150,7 +148,7 @@ class _Game:
     # Processes
 
     def _process(self, words: tuple[str, ...], strike: Strike | None) -> Ending:
-        ending = run_process(self.place, words, strike, self.notes)
+        ending = self.processes.run(self.place, words, strike)
         self.tell(f"{' '.join(words)}: {_tell_ending(ending)}")
         for line in (ending.output + ending.errors).splitlines():
             self.tell(f"    {line}")

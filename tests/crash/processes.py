@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.crash.nursery import Nursery
 from tests.crash.stories import Strike
-from tests.crash.tracing import TIMER, Call, compose_strace, find_strace, read_calls
+from tests.crash.tracing import TIMER, Call, find_strace, read_calls, trace_process
 
 PROCESS_LIMIT_SECONDS = 240.0
 SURVIVORS_LIMIT_SECONDS = 60.0
@@ -35,71 +34,95 @@ class Ending:
         return self.exit_code == -signal.SIGKILL
 
 
-def run_process(
-    directory: Path, words: tuple[str, ...], strike: Strike | None, notes: Path
-) -> Ending:
-    """`python -m xenbackup --simulated DIR WORDS…`, killed where `strike` says so.
+class Processes:
+    """Processes of the product on one host after another; `notes` is for what they say."""
 
-    What it started and what lives on is counted; it dies too where the strike is at everything.
-    """
-    command = [sys.executable, "-m", "xenbackup", "--simulated", str(directory), *words]
-    log = notes / "strace"
-    log.unlink(missing_ok=True)
-    traced = strike is not None and strike.name != TIMER
-    if strike is not None and traced:
-        command = compose_strace(log, (strike.name, strike.nth)) + command
-    output, errors, code, seconds = _await(command, notes, strike)
-    ending = Ending(words=words, exit_code=code, output=output, errors=errors, seconds=seconds)
-    if strike is None or not ending.killed:
-        return ending
-    alive = find_processes(directory)
-    place = _find_place(read_calls(log, directory), strike) if traced else "a moment"
-    if strike.everything:
-        time.sleep(strike.lingering_seconds)
-        end_processes(directory)
-    if strike.torn and place.startswith("journal after"):
-        place = place.replace("after", "torn")
-        _tear(directory)
-    return Ending(
-        words=words,
-        exit_code=code,
-        output=output,
-        errors=errors,
-        place=place,
-        survivors=0 if strike.everything else len(alive),
-        seconds=seconds,
-    )
+    def __init__(self, notes: Path) -> None:
+        self.notes = notes
+        self._nursery = Nursery()
 
+    def close(self) -> None:
+        self._nursery.close()
 
-def rehearse_process(directory: Path, words: tuple[str, ...], notes: Path) -> tuple[Call, ...]:
-    """The calls of this process when nothing strikes; moments of it where nothing can be traced.
+    def run(self, directory: Path, words: tuple[str, ...], strike: Strike | None) -> Ending:
+        """`xenbackup --simulated DIR WORDS…`, killed where `strike` says so.
 
-    Raises: AssertionError when it does not end well by itself.
-    """
-    command = [sys.executable, "-m", "xenbackup", "--simulated", str(directory), *words]
-    log = notes / "strace"
-    if find_strace()[0]:
-        command = compose_strace(log, None) + command
-    output, errors, code, seconds = _await(command, notes, None)
-    if code:
-        raise AssertionError(f"{words} undisturbed ended with {code}: {output} {errors}")
-    if find_strace()[0]:
-        return tuple(read_calls(log, directory))
-    return tuple(
-        Call(thread=0, name=TIMER, nth=moment, place="a moment", event="")
-        for moment in range(round(seconds * 300), round(seconds * 1000), 5)
-    )
+        What it started and what lives on is counted; it dies too where the strike is at everything.
+        """
+        traced = strike is not None and strike.name != TIMER
+        ending = self._await(directory, words, strike, traced=traced)
+        if strike is None or not ending.killed:
+            return ending
+        alive = find_processes(directory)
+        place = _find_place(read_calls(self._log, directory), strike) if traced else "a moment"
+        if strike.everything:
+            time.sleep(strike.lingering_seconds)
+            end_processes(directory)
+        if strike.torn and place.startswith("journal after"):
+            place = place.replace("after", "torn")
+            _tear(directory)
+        return replace(ending, place=place, survivors=0 if strike.everything else len(alive))
+
+    def rehearse(self, directory: Path, words: tuple[str, ...]) -> tuple[Call, ...]:
+        """The calls of this process when nothing strikes; moments of it where none can be traced.
+
+        Raises: AssertionError when it does not end well by itself.
+        """
+        traced = bool(find_strace()[0])
+        ending = self._await(directory, words, None, traced=traced)
+        if ending.exit_code:
+            said = f"{ending.output} {ending.errors}"
+            raise AssertionError(f"{words} undisturbed ended with {ending.exit_code}: {said}")
+        if traced:
+            return tuple(read_calls(self._log, directory))
+        return tuple(
+            Call(thread=0, name=TIMER, nth=moment, place="a moment", event="")
+            for moment in range(1, max(2, round(ending.seconds * 1000)))
+        )
+
+    @property
+    def _log(self) -> Path:
+        return self.notes / "strace"
+
+    def _await(
+        self, directory: Path, words: tuple[str, ...], strike: Strike | None, *, traced: bool
+    ) -> Ending:
+        """Output and errors are files, not pipes: survivors may hold them open."""
+        limit = PROCESS_LIMIT_SECONDS
+        if strike is not None and strike.name == TIMER:
+            limit = strike.nth / 1000
+        paths = (self.notes / "output", self.notes / "errors")
+        pid = self._nursery.fork(directory, words, *paths)
+        at = (strike.name, strike.nth) if strike is not None else None
+        with trace_process(pid, self._log, at) if traced else nullcontext():
+            began = time.monotonic()
+            self._nursery.release()
+            code = self._nursery.wait(limit)
+            if code is None:
+                os.killpg(pid, signal.SIGKILL)
+                code = self._nursery.wait(PROCESS_LIMIT_SECONDS)
+                if limit == PROCESS_LIMIT_SECONDS:
+                    code = -signal.SIGALRM
+            seconds = time.monotonic() - began
+        if code is None:
+            raise AssertionError(f"{words} cannot be killed")
+        output, errors = (path.read_text("utf-8", "replace") for path in paths)
+        return Ending(words=words, exit_code=code, output=output, errors=errors, seconds=seconds)
 
 
 def find_processes(directory: Path) -> list[int]:
-    """Every process whose command line names this host, but not this process itself."""
+    """Every process whose command line names this host, or whose working directory it is.
+
+    What has been forked and has not begun its own program yet has the one, and not the other.
+    """
     needle = str(directory).encode() + b"\0"
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if needle in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
+            named = needle in (folder / "cmdline").read_bytes()
+            if named or (folder / "cwd").readlink() == directory:
                 found.append(int(folder.name))
-    return found
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def end_processes(directory: Path) -> None:
@@ -119,32 +142,6 @@ def await_processes(directory: Path) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _await(command: list[str], notes: Path, strike: Strike | None) -> tuple[str, str, int, float]:
-    """Output, errors, exit code and seconds. Files, not pipes: survivors may hold them open."""
-    limit = PROCESS_LIMIT_SECONDS
-    if strike is not None and strike.name == TIMER:
-        limit = strike.nth / 1000
-    began = time.monotonic()
-    with (notes / "output").open("wb") as output, (notes / "errors").open("wb") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            cwd=notes,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait()
-            if limit == PROCESS_LIMIT_SECONDS:
-                code = -signal.SIGALRM
-    texts = [(notes / name).read_text("utf-8", "replace") for name in ("output", "errors")]
-    return texts[0], texts[1], code, time.monotonic() - began
 
 
 def _find_place(calls: list[Call], strike: Strike) -> str:

@@ -6,6 +6,8 @@ Together these are the 300 kills of `make test`, in slices that several workers 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -35,8 +37,9 @@ SWEPT = ("snapshot", "checkpoint", "cold", "crash")
 
 
 @pytest.fixture(scope="module")
-def player(tmp_path_factory: pytest.TempPathFactory) -> Player:
-    return Player(tmp_path_factory.mktemp("crash"))
+def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    with closing(Player(tmp_path_factory.mktemp("crash"))) as player:
+        yield player
 
 
 def today() -> int:

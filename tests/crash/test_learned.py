@@ -5,6 +5,8 @@ Written by hand, so that they stay what they are when the drawing of seeds chang
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pytest
@@ -55,8 +57,9 @@ LEARNED = (
 
 
 @pytest.fixture(scope="module")
-def player(tmp_path_factory: pytest.TempPathFactory) -> Player:
-    return Player(tmp_path_factory.mktemp("learned"))
+def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    with closing(Player(tmp_path_factory.mktemp("learned"))) as player:
+        yield player
 
 
 def make_ground(mode: CommandsMode, *, with_memory: bool) -> Ground:

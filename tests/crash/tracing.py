@@ -6,12 +6,16 @@ says which it is and why.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +25,8 @@ TRACED = (
 )
 TIMER = "timer"
 """The name of a call that is none: a moment, `nth` in milliseconds, where nothing can be traced."""
-SIGKILLED = 137
+_PR_SET_PTRACER = 0x59616D61
+TRACER_ENDS_WITHIN_SECONDS = 60.0
 _CALL = re.compile(r"(\d+)\s+(\w+)\((.*)")
 _EVENT = re.compile(r'\\"event\\":\\"([a-z-]+)\\"')
 _TOOL = re.compile(r'"xenbackup\.dom0\.simulated", "[^"]*", (.*?)\]')
@@ -68,18 +73,31 @@ def find_strace() -> tuple[str, str]:
     path = shutil.which("strace")
     if path is None:
         return "", "strace is not installed"
-    inject = ("-e", "trace=write", "-e", "inject=write:signal=SIGKILL:when=1")
-    options = (path, "-f", "-b", "execve", "-qqq", "-o", "/dev/null", *inject)
     try:
-        tried = subprocess.run(
-            [*options, "echo", "alive"], capture_output=True, timeout=30, check=False
+        watched = subprocess.Popen(
+            ["cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=allow_tracing,  # noqa: PLW1509 - it takes no lock
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "", f"strace cannot be run: {error}"
-    if tried.stdout or tried.returncode not in (SIGKILLED, -9):
-        said = tried.stderr.decode("utf-8", "replace").strip().splitlines()
-        return "", f"strace cannot kill here: {said[-1] if said else tried.returncode}"
+    except OSError as error:
+        return "", f"nothing can be started: {error}"
+    try:
+        with _attach(path, watched.pid, Path("/dev/null"), ("write", 1)):
+            said, _ = watched.communicate(b"alive", timeout=30)
+    except (OSError, subprocess.TimeoutExpired, AssertionError) as error:
+        return "", str(error)
+    finally:
+        watched.kill()
+        watched.wait()
+    if said or watched.returncode != -9:
+        return "", f"strace cannot kill here: {watched.returncode} {said!r}"
     return path, ""
+
+
+def allow_tracing() -> None:
+    """Let any process of this user trace this one; kernels that do not ask for it refuse, idly."""
+    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
 
 
 def explain_tracer() -> str:
@@ -88,15 +106,39 @@ def explain_tracer() -> str:
     return "killed by strace, at counted system calls" if path else f"killed by a timer: {reason}"
 
 
-def compose_strace(log: Path, strike: tuple[str, int] | None) -> list[str]:
-    """The words before a command that is watched, and killed at this call where one is given.
+@contextmanager
+def trace_process(pid: int, log: Path, strike: tuple[str, int] | None) -> Iterator[None]:
+    """Watch a process that stands still, and kill it at this call where one is given.
 
     Its children are let go as they start a program: they live on, and are not counted.
     """
-    path, _ = find_strace()
+    with _attach(find_strace()[0], pid, log, strike):
+        yield
+
+
+@contextmanager
+def _attach(path: str, pid: int, log: Path, strike: tuple[str, int] | None) -> Iterator[None]:
     inject = ["-e", f"inject={strike[0]}:signal=SIGKILL:when={strike[1]}"] if strike else []
-    options = ["-f", "-b", "execve", "-qqq", "-y", "-s", "300", "-o", str(log)]
-    return [path, *options, "-e", f"trace={TRACED}", *inject]
+    options = ["-f", "-b", "execve", "-qqq", "-y", "-s", "300", "-o", str(log), "-p", str(pid)]
+    tracer = subprocess.Popen(
+        [path, *options, "-e", f"trace={TRACED}", *inject],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        while f"TracerPid:\t{tracer.pid}\n" not in Path(f"/proc/{pid}/status").read_text():
+            if tracer.poll() is not None:
+                said = tracer.stderr.read() if tracer.stderr else b""
+                raise AssertionError(f"strace does not watch: {said.decode('utf-8', 'replace')}")
+            time.sleep(0.002)
+        yield
+    finally:
+        # It ends by itself once what it watches has; what it watches is dead, or is of no use.
+        with suppress(subprocess.TimeoutExpired):
+            tracer.communicate(timeout=TRACER_ENDS_WITHIN_SECONDS)
+        tracer.kill()
+        tracer.wait()
 
 
 def read_calls(log: Path, directory: Path) -> list[Call]:

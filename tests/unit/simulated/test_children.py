@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from tests.unit.simulated.hosts import make_host
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.dom0.simulated.administration import main
 from xenbackup.dom0.simulated.children import CommandsMode, read_commands_mode
+from xenbackup.dom0.simulated.processes import living_processes
 from xenbackup.dom0.simulated.state import SimulatorFailed
 from xenbackup.model.command import Command
 
@@ -61,6 +65,23 @@ def test_command_that_only_looks_is_none_where_acts_are(tmp_path: Path) -> None:
     assert ["xl-list:begin", "xl-list:end"] == seen
     looking.run(Command(argv=("xl", "pause", "web"), timeout_seconds=60.0, run_id=RUN))
     assert ["xl-list:begin", "xl-list:end"] == seen
+
+
+def test_child_is_found_by_its_mark_from_its_first_moment_on(tmp_path: Path) -> None:
+    """It waits for the host's lock, and has not said yet that it is there."""
+    directory = make_host(tmp_path).directory
+    main([str(directory), "commands", "acts"])
+    host = SimulatedHost(directory)
+    argv = [sys.executable, "-m", "xenbackup.dom0.simulated", str(directory), "xl", "pause", "web"]
+    with host.machine() as machine:
+        environment = {**os.environ, "XENBACKUP_RUN": RUN}
+        child = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL)
+        found = [process for process in living_processes(machine) if process.run_mark]
+    assert 0 == child.wait(60)
+    assert [(child.pid, ["xl", "pause", "web"], RUN, True)] == [
+        (process.pid, process.argv, process.run_mark, process.real) for process in found
+    ]
+    assert [] == [process for process in host.list_processes() if process.run_mark]
 
 
 def test_mode_is_shown_and_anything_else_is_refused(

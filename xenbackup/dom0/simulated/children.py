@@ -5,6 +5,7 @@ DIR/host/commands holds a word of `CommandsMode`; without that file commands run
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -72,6 +73,14 @@ def run_child(directory: Path, command: Command) -> CommandResult:
         duration_seconds=result.duration_seconds,
         timed_out=result.timed_out,
     )
+
+
+def read_child_argv(directory: Path, command_line: bytes) -> list[str]:
+    """The tool and its arguments in /proc/PID/cmdline; nothing when it is no child of this host."""
+    words = command_line.removesuffix(b"\0").split(b"\0")
+    if words[1:4] != [b"-m", _MODULE.encode(), os.fsencode(directory)]:
+        return []
+    return [os.fsdecode(word) for word in words[4:]]
 
 
 def _place(directory: Path) -> Path:

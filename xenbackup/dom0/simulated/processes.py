@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+from xenbackup.dom0.simulated.children import CommandsMode, read_child_argv, read_commands_mode
 from xenbackup.dom0.simulated.session import Machine
 from xenbackup.dom0.simulated.state import Opener, SimulatedProcess, Volume
 from xenbackup.dom0.simulated.xl_power import handle_shutdown
@@ -78,11 +80,43 @@ def release_child(machine: Machine) -> None:
 
 def living_processes(machine: Machine) -> list[SimulatedProcess]:
     """Simulated monitors, and the real children that still live."""
-    return [
+    listed = [
         process
         for process in machine.state.processes
         if not process.real or read_start_ticks(process.pid) == process.start_ticks
     ]
+    return listed + _find_starting_children(machine, {process.pid for process in listed})
+
+
+def _find_starting_children(machine: Machine, listed: set[int]) -> list[SimulatedProcess]:
+    """Real children that have begun and not yet entered themselves in the list.
+
+    A real tool carries its mark from its first moment on, and whoever looks for survivors finds it.
+    """
+    directory = machine.store.directory
+    if read_commands_mode(directory) is CommandsMode.INSIDE:
+        return []
+    children = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            argv = read_child_argv(directory, (folder / "cmdline").read_bytes())
+            if argv and int(folder.name) not in listed | {os.getpid()}:
+                children.append(_describe_child(folder, argv))
+    return children
+
+
+def _describe_child(folder: Path, argv: list[str]) -> SimulatedProcess:
+    """Raises: OSError when it has ended."""
+    entries = (entry.partition(b"=") for entry in (folder / "environ").read_bytes().split(b"\0"))
+    mark = next((value for name, _, value in entries if name == b"XENBACKUP_RUN"), b"")
+    pid = int(folder.name)
+    return SimulatedProcess(
+        pid=pid,
+        start_ticks=read_start_ticks(pid),
+        argv=argv,
+        run_mark=os.fsdecode(mark),
+        real=True,
+    )
 
 
 def signal_simulated(machine: Machine, pid: int, start_ticks: int, number: int) -> bool:
