@@ -10,6 +10,7 @@ from tests.builders import MIB
 from tests.unit.worlds import (
     GIB,
     GOOD,
+    OFF,
     Case,
     World,
     make_backing,
@@ -80,6 +81,13 @@ def with_second_user(writable: bool) -> World:
     return GOOD.with_host(backings=(*GOOD.inventory.backings, other))
 
 
+def with_off_guest(*, user_domid: int = 7, user_writable: bool = True) -> World:
+    """The guest is shut off, and another one has its disk."""
+    world = with_second_user(user_writable).with_preset("offline")
+    off = make_guest(domid=-1, state=OFF)
+    return world.with_host(domains=(off, make_guest("db", domid=user_domid)))
+
+
 ABSENT = with_disk("/srv/web.img", BackingKind.ABSENT, problem="No such file or directory")
 CASES = (
     # Disks
@@ -124,6 +132,24 @@ CASES = (
         code="disk-is-snapshot",
         bad=GOOD.with_volumes(make_volume(attributes="swi-aos---")),
         good=GOOD.with_volumes(make_volume(attributes="swi-aos---")).with_preset("cold"),
+        domain="web",
+    ),
+    Case(
+        code="disk-written-by-other",
+        bad=with_off_guest(),
+        good=with_off_guest(user_domid=-1),
+        domain="web",
+    ),
+    Case(
+        code="disk-written-by-other",
+        bad=with_off_guest(),
+        good=with_off_guest(user_writable=False),
+        domain="web",
+    ),
+    Case(
+        code="disk-written-by-other",
+        bad=with_off_guest(),
+        good=with_second_user(writable=True),
         domain="web",
     ),
     Case(
@@ -241,6 +267,11 @@ def test_problem_of_storage_is_found_and_only_there(case: Case) -> None:
     assert case.code in case.bad.codes()
     assert case.code not in case.good.codes()
     assert case.domain == case.bad.find(case.code).domain
+
+
+def test_guest_that_writes_the_disk_of_one_that_is_off_is_named() -> None:
+    told = with_off_guest().find("disk-written-by-other").message
+    assert "its disk xvda is written by db, which runs (domain 7)" in told
 
 
 def test_storage_that_others_share_is_no_problem_of_the_job() -> None:

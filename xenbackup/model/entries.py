@@ -191,7 +191,9 @@ class Staging(Entry, frozen=True, kw_only=True, tag="staging"):
 
 
 class DiskCopied(Entry, frozen=True, kw_only=True, tag="disk-copied"):
-    tells = "{entry.vdev} copied: {entry.bytes_read} bytes read, {entry.bytes_written} bytes written"
+    tells = (
+        "{entry.vdev} copied: {entry.bytes_read} bytes read, {entry.bytes_written} bytes written"
+    )
     vdev: str
     bytes_read: int
     bytes_written: int

@@ -23,6 +23,7 @@ from xenbackup.planning.validation import CODES, Check, validate
 _PASSING = frozenset(
     (
         "disk-merging",
+        "disk-written-by-other",
         "group-without-room",
         "guest-ending",
         "guest-migrating",

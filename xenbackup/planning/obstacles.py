@@ -21,6 +21,7 @@ from xenbackup.planning.presets import (
     select_requirement,
 )
 from xenbackup.planning.refusal import Refusal
+from xenbackup.planning.sharing import find_shared
 
 MEMORY_STEPS = (StepName.SAVE, StepName.SAVE_PAUSED)
 
@@ -60,6 +61,7 @@ def list_obstacles(
                 yield from find_exclusion_obstacle(disk)
             continue
         copied += 1
+        yield from find_user_obstacle(domain, disk, inventory)
         yield from find_disk_obstacle(domain, disk, inventory, snapshots=snapshots)
     if not copied:
         yield Obstacle(code="guest-without-disks", reason="it has no disk to back up")
@@ -185,6 +187,24 @@ def find_exclusion_obstacle(disk: Disk) -> Iterator[Obstacle]:
             "disk of another time",
             hint='take the disk in, or use preset = "crash"',
         )
+
+
+def find_user_obstacle(domain: Domain, disk: Disk, inventory: Inventory) -> Iterator[Obstacle]:
+    """A disk of a shut off guest that another one, which runs, writes: nothing holds it still."""
+    if domain.exists:
+        return
+    running = {other.name: other.domid for other in inventory.domains if other.exists}
+    for group in find_shared(inventory.backings):
+        if not any((one.domain, one.vdev) == (domain.name, disk.vdev) for one in group):
+            continue
+        writers = (one.domain for one in group if one.writable and one.domain in running)
+        for writer in dict.fromkeys(writers):
+            yield Obstacle(
+                code="disk-written-by-other",
+                reason=f"its disk {disk.vdev} is written by {writer}, which runs "
+                f"(domain {running[writer]})",
+                hint=f"back up {writer} instead, or give each its own disk",
+            )
 
 
 def find_disk_obstacle(

@@ -259,6 +259,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
             "disk-no-snapshot": "A disk that is no logical volume has no snapshot.",
             "network-disk-no-snapshot": "A disk on the network has no snapshot here.",
             "image-file-no-snapshot": "An image file has no snapshot here.",
+            "disk-written-by-other": "A shut off guest's disk is written by one that runs.",
             "disk-merging": "A snapshot is being merged into a disk.",
             "disk-is-snapshot": "A disk is itself a snapshot.",
             "group-without-room": "A volume group has no room for a guest's snapshots.",
