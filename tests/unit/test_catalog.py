@@ -282,7 +282,7 @@ def test_schedule_is_dated_from_when_it_was_first_seen(catalog: Catalog) -> None
 
 
 def make_first_version(path: Path) -> None:
-    """A catalog as the first version wrote it: without schedules, failed rounds, damaged points."""
+    """As the first version wrote it: no schedules, failed rounds, damaged points, hosts of points."""
     catalog = Catalog(path)
     catalog.rebuild((make_summary(),), destinations=("usb",))
     finish(catalog, make_result())
@@ -291,6 +291,7 @@ def make_first_version(path: Path) -> None:
         connection.execute("DROP TABLE schedules")
         connection.execute("DROP TABLE failed_rounds")
         connection.execute("DROP TABLE damaged_points")
+        connection.execute("ALTER TABLE points DROP COLUMN host")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 

@@ -109,7 +109,8 @@ class Damage:
 class PointSummary:
     """A point as lists show it; `size_bytes` is apparent, `stored_bytes` what it takes on disk.
 
-    One with `damage` is there and may be restored from in need, but counts for nothing good.
+    One with `damage` is there and may be restored from in need, but counts for nothing good. `host`
+    is the name of the host that made it, "" where nobody knows any more.
     """
 
     point: str
@@ -124,6 +125,15 @@ class PointSummary:
     has_memory: bool
     pinned: bool = False
     damage: Damage | None = None
+    host: str = ""
+
+    def is_of(self, hostname: str) -> bool:
+        """The point of a guest of this host.
+
+        A UUID is one guest wherever it runs. A mere name is another guest on each host: two hosts
+        may keep their points in one folder.
+        """
+        return self.identity != self.domain or self.host in ("", hostname)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,8 +73,9 @@ _DAMAGED_POINTS = (
     ) STRICT
     """,
 )
+_HOSTS_OF_POINTS = ("ALTER TABLE points ADD COLUMN host TEXT NOT NULL DEFAULT ''",)
 # What makes each schema of the one before; a new file goes through all of them.
-_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS, _DAMAGED_POINTS)
+_STEPS = (_FIRST_SCHEMA, _SCHEDULES, _FAILED_ROUNDS, _DAMAGED_POINTS, _HOSTS_OF_POINTS)
 SCHEMA_VERSION = len(_STEPS)
 
 _T = TypeVar("_T")

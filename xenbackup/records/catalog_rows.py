@@ -99,13 +99,13 @@ FIND_OLD_FAILED_ROUNDS = (
 DELETE_FAILED_ROUND = "DELETE FROM failed_rounds WHERE round = CAST(? AS TEXT)"
 INSERT_POINT = (
     "INSERT OR REPLACE INTO points (destination, point, domain, identity, job, consistency, "
-    "created_at, size_bytes, stored_bytes, has_memory, pinned) VALUES "
+    "created_at, size_bytes, stored_bytes, has_memory, pinned, host) VALUES "
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), "
-    "CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?)"
+    "CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT))"
 )
 SELECT_POINTS = (
     "SELECT destination, point, points.domain, identity, job, consistency, created_at, size_bytes, "
-    "stored_bytes, has_memory, pinned, found_at, reason "
+    "stored_bytes, has_memory, pinned, found_at, reason, host "
     "FROM points LEFT JOIN damaged_points USING (destination, point)"
 )
 LIST_POINTS = f"{SELECT_POINTS} ORDER BY created_at, point"
@@ -192,6 +192,7 @@ def flatten_point(summary: PointSummary) -> tuple[object, ...]:
         summary.stored_bytes,
         summary.has_memory,
         summary.pinned,
+        summary.host,
     )
 
 
@@ -211,6 +212,7 @@ def build_point(row: Any) -> PointSummary:
             has_memory=bool(row[9]),
             pinned=bool(row[10]),
             damage=None if row[11] is None else _build_damage(row[11], row[12]),
+            host=row[13],
         )
     except (ValueError, OverflowError) as error:
         raise BadRow(f"point {row[1]}: {error}") from error

@@ -414,6 +414,7 @@ class Shelf:
             has_memory=manifest.memory is not None,
             pinned=any(entry.name == PINNED_FILE for entry in entries),
             damage=read_mark(folder),
+            host=manifest.host.hostname,
         )
 
     def pin(self, point: str) -> bool:
