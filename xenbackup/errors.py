@@ -113,6 +113,12 @@ class SnapshotsOwed(XenbackupError):
     may_pass = True
 
 
+class DisksHalfRestored(XenbackupError):
+    """A restore has begun to write a guest's disks and not finished: no backup is made of them."""
+
+    may_pass = True
+
+
 class NotOurs(XenbackupError):
     """Refused: a volume, domain or folder that does not carry our mark would have been touched."""
 

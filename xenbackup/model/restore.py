@@ -176,6 +176,8 @@ class MarkedTarget:
     """A target as the mark of an unfinished restore names it; `created` says that we made it.
 
     `lv_uuid`, or the number of the file (`inode`), is the identity it had when we last saw it.
+    `folder_inode` is that of a file's folder: where another one is in its place, a file system is
+    not mounted, and nobody knows what became of the file.
     """
 
     vdev: str
@@ -187,6 +189,7 @@ class MarkedTarget:
     lv_uuid: str = ""
     inode: int = 0
     capacity_bytes: int = 0
+    folder_inode: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from xenbackup.model.progress import RunWatcher
 from xenbackup.model.record import RunRecord, RunStart
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.debts import admit_run
+from xenbackup.operations.half_restored import refuse_half_restored
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.pipeline.context import RunContext
@@ -246,6 +247,7 @@ class Round:
     def _run_locked(self, run_id: str, plan: DomainPlan, blank: RunResult) -> _Attempt:
         with ExitStack() as held:
             owed = admit_run(self.house, plan)
+            refuse_half_restored(self.house, plan)
             context = self._open_context(run_id, plan, held)
             self.watcher.run_began(run_id, plan.domain.name, tuple(s.step for s in plan.steps))
             for message in plan.warnings:

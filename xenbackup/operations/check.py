@@ -19,6 +19,7 @@ from xenbackup.operations.debts import (
     make_crowd_problem,
     make_debt_problem,
 )
+from xenbackup.operations.half_restored import list_cut_off_restores
 from xenbackup.operations.house import House
 from xenbackup.operations.open_runs import is_at_work, is_followed
 from xenbackup.operations.runs import find_unfinished
@@ -98,6 +99,7 @@ def check_house(house: House, job: Job | None = None) -> CheckReport:
     )
     problems = [
         *_list_runs(house),
+        *list_cut_off_restores(house, inventory),
         *_list_damaged(house),
         *list_telling_problems(house.configuration, house.jobs, house.host.place),
         *validate_host(inventory, setting),

@@ -13,6 +13,7 @@ from xenbackup.model.problem import Problem, Severity
 from xenbackup.model.run import RunResult
 from xenbackup.model.setting import Setting
 from xenbackup.operations.debts import Unfinished, list_debt_problems
+from xenbackup.operations.half_restored import list_restore_problems
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.zones import read_host_zone
@@ -29,6 +30,7 @@ _PASSING = frozenset(
         "guest-migrating",
         "guest-unknown",
         "memory-not-free",
+        "restore-unfinished",
         "snapshots-owed",
         "spool-too-small",
     )
@@ -64,7 +66,11 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
         plan=plan,
     )
     problems = validate(job, inventory, setting)
-    return apply_problems(plan, (*problems, *list_debt_problems(house, plan, unfinished)))
+    left = (
+        *list_debt_problems(house, plan, unfinished),
+        *list_restore_problems(house, plan, inventory),
+    )
+    return apply_problems(plan, (*problems, *left))
 
 
 def plan_round(house: House, job: Job, only_domain: str = "") -> Plan:

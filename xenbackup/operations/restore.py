@@ -21,9 +21,12 @@ from xenbackup.errors import (
 )
 from xenbackup.inventory.targets import TargetReader
 from xenbackup.model.domain import Domain
+from xenbackup.model.inventory import Inventory
 from xenbackup.model.names import encode_folder_name, make_run_id
+from xenbackup.model.plan import VolumeKind
 from xenbackup.model.restore import (
     GuestOutcome,
+    MarkedTarget,
     RestoredDisk,
     RestoreMark,
     RestoreOptions,
@@ -130,11 +133,12 @@ def restore_point(
         store.open()
         held.enter_context(store.hold_point(plan.manifest.point))
         marks = open_marks(house)
+        boot_id = house.host.boot_id()
         context = RestoreContext(
             house=house,
             store=store,
             plan=plan,
-            keeper=MarkKeeper(marks, compose_mark(plan, house.host.boot_id())),
+            keeper=MarkKeeper(marks, _note_folders(house, compose_mark(plan, boot_id))),
             watcher=watcher,
             cancelled=cancelled,
             limit=house.make_limit(),
@@ -159,7 +163,8 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     """Take off the marks that mean nothing any more; returns those, oldest first.
 
     That is a guest that runs after all (its disks were whole before it was let run), and targets
-    that no longer exist. A guest that was built whole and only waits to be let run is let run.
+    that no longer exist, where it is sure that they do not: a group or a file system may just be
+    away. A guest that was built whole and only waits to be let run is let run.
 
     Raises: JournalDamaged, StateFailed; CommandFailed, UnexpectedOutput.
     """
@@ -167,17 +172,47 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     found = marks.list_marks()
     if not found:
         return ()
-    reader = TargetReader(house.host, house.read_inventory(), ())
+    inventory = house.read_inventory()
     settled = []
     for mark in found:
         _let_run(house, mark)
         domain = house.toolstack.find_domain(mark.uuid) if mark.uuid else None
         runs = mark.phase is RestorePhase.RESUMING and domain is not None and domain.state.alive
-        if runs or not any(reader.look(target.path).exists for target in mark.targets):
+        if runs or all(_is_gone(house, inventory, target) for target in mark.targets):
             Spool(house.host.place(house.configuration.spool_path)).remove(mark.restore)
             marks.remove(mark)
             settled.append(mark)
     return tuple(settled)
+
+
+def _is_gone(house: House, inventory: Inventory, target: MarkedTarget) -> bool:
+    """What was to be written is not there, and the place where it was is."""
+    if TargetReader(house.host, inventory, ()).look(target.path).exists:
+        return False
+    if target.kind is VolumeKind.LOGICAL_VOLUME:
+        return inventory.find_group(target.group) is not None
+    if target.kind is VolumeKind.IMAGE_FILE:
+        return _read_folder_inode(house, target.path) == target.folder_inode != 0
+    return False
+
+
+def _note_folders(house: House, mark: RestoreMark) -> RestoreMark:
+    """The mark with the folders in which its files are, or will be."""
+    targets = tuple(
+        replace(target, folder_inode=_read_folder_inode(house, target.path))
+        if target.kind is VolumeKind.IMAGE_FILE
+        else target
+        for target in mark.targets
+    )
+    return replace(mark, targets=targets)
+
+
+def _read_folder_inode(house: House, path: str) -> int:
+    """0 when there is no such folder."""
+    try:
+        return house.host.place(path).parent.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _let_run(house: House, mark: RestoreMark) -> None:

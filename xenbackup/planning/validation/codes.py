@@ -60,6 +60,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         _WARNING,
         {
             "inventory-incomplete": "A part of the host could not be read.",
+            "bus-missing": "systemd rules, but there is no system bus to ask it for units.",
         },
     ),
     (
@@ -159,6 +160,7 @@ _ROWS: tuple[tuple[Check, Severity, Mapping[str, str]], ...] = (
         _ERROR,
         {
             "run-unfinished": "A run of a guest has not ended, or was cut off.",
+            "restore-unfinished": "A guest's disk is half written by a restore.",
             "snapshots-owed": "A volume has two snapshots that could not be removed.",
         },
     ),
