@@ -102,6 +102,9 @@ class RecordedHost:
     def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
         return open_block_device(path, writable=writable)
 
+    def read_write_mark(self, path: str) -> str:
+        return ""
+
     def clone_file(self, source: str, target: str) -> None:
         raise SnapshotFailed(f"The filesystem of {source} takes no reflink copy.")
 

@@ -78,10 +78,13 @@ def test_paused_guest_writes_nothing_and_goes_on_when_unpaused(contract: Contrac
     assert {"paused"} == contract.findings(baseline)
     assert "--p---" == contract.domain("web").state.letters
     contract.host.sleep(1.0)
+    mark = contract.host.read_write_mark("/dev/xenvols/web_root")
     assert contract.is_still("/dev/xenvols/web_root")
+    assert mark == contract.host.read_write_mark("/dev/xenvols/web_root")
     assert contract.toolstack.unpause(domid).succeeded
     assert set() == contract.findings(baseline)
     contract.wait_for_writes("/dev/xenvols/web_root")
+    assert mark != contract.host.read_write_mark("/dev/xenvols/web_root")
 
 
 def test_two_pauses_need_two_unpauses(contract: Contract) -> None:

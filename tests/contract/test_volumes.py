@@ -48,6 +48,22 @@ def write_over(contract: Contract, path: str, size_bytes: int) -> None:
         device.close()
 
 
+def test_write_mark_is_moved_by_writing_alone(contract: Contract) -> None:
+    """Not by reading, not by a snapshot that is taken, read and removed."""
+    volume = make_scratch(contract, "scratch_marked")
+    mark = contract.host.read_write_mark(volume.path)
+    assert mark
+    contract.read_start(volume.path)
+    snapshot = take_thick(contract, volume.name, "scratch_marked.xb")
+    contract.read_start(snapshot.path)
+    contract.lvm.remove_snapshot(snapshot, contract.run_id)
+    assert mark == contract.host.read_write_mark(volume.path)
+    write_over(contract, volume.path, MIB)
+    written = contract.host.read_write_mark(volume.path)
+    assert mark != written
+    assert written == contract.host.read_write_mark(volume.dm_path), "whatever it is called"
+
+
 def test_group_is_listed_with_its_room(contract: Contract) -> None:
     (group,) = [found for found in contract.lvm.list_groups() if found.name == contract.group]
     assert 4 * MIB == group.extent_size_bytes

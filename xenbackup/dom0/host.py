@@ -29,6 +29,13 @@ class Host(Protocol):
         Raises: CopyFailed naming the path when it cannot be opened.
         """
 
+    def read_write_mark(self, path: str) -> str:
+        """A text that differs once anything was written to a disk target since; "" where none is.
+
+        Of a device it is the kernel's count of written sectors, which begins anew with each boot,
+        and which neither reading nor a snapshot moves; of a file its number, size and time.
+        """
+
     def clone_file(self, source: str, target: str) -> None:
         """Make a reflink copy of an image file: two paths of the host, on one filesystem.
 

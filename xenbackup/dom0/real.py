@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,23 +15,41 @@ from xenbackup.system.command import RUN_MARK, SystemCommands
 from xenbackup.system.processes import PROC_FOLDER, list_marked_processes, signal_exactly
 from xenbackup.system.reflink import clone_file
 
+SYS_FOLDER: Final = Path("/sys")
 _MONITOR_PROGRAMS: Final = frozenset({"xl"})
 
 
 class RealHost:
-    """A `Host` over this machine; `proc_folder` is /proc save in tests."""
+    """A `Host` over this machine; the folders are /proc and /sys save in tests."""
 
     def __init__(
-        self, commands: SystemCommands | None = None, *, proc_folder: Path = PROC_FOLDER
+        self,
+        commands: SystemCommands | None = None,
+        *,
+        proc_folder: Path = PROC_FOLDER,
+        sys_folder: Path = SYS_FOLDER,
     ) -> None:
         self._commands = commands or SystemCommands()
         self._proc_folder = proc_folder
+        self._sys_folder = sys_folder
 
     def run(self, command: Command) -> CommandResult:
         return self._commands.run(command)
 
     def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
         return open_block_device(path, writable=writable)
+
+    def read_write_mark(self, path: str) -> str:
+        """Field 7 of /sys/dev/block/MAJOR:MINOR/stat (Documentation/block/stat.rst)."""
+        try:
+            found = Path(path).stat()
+            if stat.S_ISREG(found.st_mode):
+                return f"file {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+            number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+            fields = (self._sys_folder / "dev/block" / number / "stat").read_text("ascii").split()
+            return f"sectors {number} {int(fields[6])}"
+        except (OSError, ValueError, IndexError):
+            return ""
 
     def clone_file(self, source: str, target: str) -> None:
         clone_file(Path(source), Path(target))

@@ -28,6 +28,9 @@ class WatchedHost:
     def open_volume(self, path: str, *, writable: bool = False) -> BlockDevice:
         return self._host.open_volume(path, writable=writable)
 
+    def read_write_mark(self, path: str) -> str:
+        return self._host.read_write_mark(path)
+
     def clone_file(self, source: str, target: str) -> None:
         self._host.clone_file(source, target)
 

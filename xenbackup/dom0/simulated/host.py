@@ -104,6 +104,18 @@ class SimulatedHost:
         device.open()
         return device
 
+    def read_write_mark(self, path: str) -> str:
+        """As the real one: it counts what guests, devices and the host wrote."""
+        with self.machine() as machine:
+            volume = machine.resolve_volume(path)
+            if volume is not None:
+                return f"bytes {volume.uuid} {volume.written_bytes}" if volume.active else ""
+            try:
+                found = machine.place(path).stat()
+            except OSError:
+                return ""
+            return f"file {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
     def clone_file(self, source: str, target: str) -> None:
         """A full copy stands for the shared one; only where the filesystem could share.
 

@@ -152,6 +152,7 @@ class Volume(Struct):
     read_only: bool = False
     thin_id: int = 0
     metadata_bytes: int = 0
+    written_bytes: int = 0
     parts: list[str] = field(default_factory=list)
 
 

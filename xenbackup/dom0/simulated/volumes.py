@@ -112,6 +112,7 @@ class VolumeLayer:
         Raises: VolumeSuspended; VolumeBroken; PoolFull when a thin pool has no block left.
         """
         self._check(volume)
+        volume.written_bytes += len(content)
         if volume.kind == "snapshot":
             self._write_snapshot(volume, offset, content)
             return
