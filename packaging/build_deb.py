@@ -53,7 +53,7 @@ Installed-Size: {size_kib}
 Section: admin
 Priority: optional
 Depends: python3 (>= 3.11~), python3 (<< 3.12), libc6 (>= 2.34), systemd (>= 252~),
- init-system-helpers, lvm2, dmsetup, tzdata
+ default-dbus-system-bus | dbus-system-bus, init-system-helpers, lvm2, dmsetup, tzdata
 Recommends: xen-utils-common, pciutils
 Suggests: polkitd, default-mta | mail-transport-agent
 Description: backups of guests on plain Xen hosts

@@ -207,7 +207,7 @@ def find_wrong_points(house: House) -> list[str]:
                 wrongs += [f"point {point.point}: {text}" for text in report.findings]
                 if point.point in overflowed:
                     wrongs.append(f"point {point.point} was read from a snapshot that filled up")
-            wrongs += [f"partial point {path}" for path in store.folder.glob("*/.partial-*")]
+            wrongs += [f"partial point {path}" for path in store.folder.rglob(".partial-*")]
     return wrongs
 
 

@@ -45,6 +45,18 @@ def report(*rows: dict[str, str]) -> str:
     return json.dumps({"report": [{"lv": list(rows)}]})
 
 
+def group_report(**fields: str) -> str:
+    """One group, as `vgs` has it."""
+    row = {
+        "vg_uuid": "vqKBFM-YiBT-R8nW-ymQ0-GRpv-9JzV-W2bdIb",
+        "vg_name": "xenvols",
+        "vg_size": "8585740288",
+        "vg_free": "7402946560",
+        "vg_extent_size": "4194304",
+    }
+    return json.dumps({"report": [{"vg": [row | fields]}]})
+
+
 def read(**fields: str) -> LogicalVolume:
     (volume,) = parse_volumes("lvs", report(make_row(**fields)))
     return volume

@@ -122,7 +122,9 @@ def test_tuning_is_applied_and_read_back(contract: Contract) -> None:
         weight=128,
         cap=before.cap,
         vcpus=before.vcpus,
+        pool=before.pool,
     )
+    assert "Pool-0" == before.pool
     assert () == contract.toolstack.apply_tuning(web.domid, pinned)
     assert pinned == contract.toolstack.read_tuning(web)
     assert () == contract.toolstack.apply_tuning(web.domid, before)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.house import find_wrongs
 from tests.pipeline.acts import change_start, open_context
 from tests.pipeline.strikes import call
+from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import RestoreFailed
 from xenbackup.model.rescue import Decision, RescueAction
@@ -18,6 +21,12 @@ CLEAR_AWAY = Decision(action=RescueAction.DESTROY_HALF_BUILT, reason="its restor
 
 def list_names(house: House) -> set[str]:
     return {domain.name for domain in house.toolstack.list_domains()}
+
+
+def end_monitor(host: SimulatedHost) -> None:
+    """What is half-built has nobody yet who watches it."""
+    for process in find_monitors(host, "web"):
+        host.signal_process(process, signal.SIGKILL)
 
 
 def test_guest_of_the_runs_start_is_never_cleared_away_as_half_built(house: House) -> None:
@@ -46,6 +55,7 @@ def test_half_built_guest_of_another_boot_or_domid_is_cleared_away(
     else:
         call(host, "xl", "destroy", "web")
         call(host, "xl", "create", "-p", "/etc/xen/web.cfg")
+        end_monitor(host)
     undo.perform(context, CLEAR_AWAY)
     assert {"thinny"} == list_names(house)
 
@@ -68,6 +78,7 @@ def test_guest_without_disks_is_cleared_away_as_half_built_though_it_runs(
     context = open_context(house)
     call(host, "xl", "destroy", "web")
     call(host, "xl", "create", "/etc/xen/web.cfg")
+    end_monitor(host)
     domid = call(host, "xl", "domid", "web").strip()
     call(host, "xenstore-rm", f"/local/domain/{domid}/device/vbd")
     undo.perform(context, CLEAR_AWAY)

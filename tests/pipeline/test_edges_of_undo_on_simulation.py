@@ -19,13 +19,14 @@ from xenbackup.model.rescue import Decision, RescueAction, World
 from xenbackup.operations.house import House
 from xenbackup.pipeline import guest, undo
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.observing import observe_world
 from xenbackup.records.journal import read_journal
 from xenbackup.system import durable
 
 
 def fail_looks(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> list[float]:
     """So many looks at the world fail; returns the host's time at each."""
-    observe = undo.observe_world
+    observe = observe_world
     looks: list[float] = []
 
     def look(context: RunContext, attempts: tuple[RescueAction, ...]) -> World:

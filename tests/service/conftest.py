@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import build_host, copy_host
+from tests.service.floors import Floor, make_floor
 from tests.service.living import DaemonHost
 
 CONFIGURATION = """
@@ -52,3 +53,17 @@ def host(template: Path, tmp_path: Path) -> Iterator[DaemonHost]:
     found = DaemonHost(directory=tmp_path / "host")
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated host without any configuration. Never changed."""
+    folder = tmp_path_factory.mktemp("pristine") / "host"
+    build_host(folder).close()
+    return folder
+
+
+@pytest.fixture
+def floor(pristine: Path, tmp_path: Path) -> Floor:
+    copy_host(pristine, tmp_path / "host")
+    return make_floor(tmp_path / "host")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 from tests.house import build_house
@@ -89,6 +91,29 @@ def test_broken_configuration_ends_the_start_as_a_usage_error(host: DaemonHost) 
     daemon = host.start(wait=False)
     assert 2 == daemon.wait_until_ended()
     assert "Traceback" not in daemon.log_path.read_text()
+
+
+def test_file_that_was_mended_by_its_mode_alone_is_taken_over(host: DaemonHost) -> None:
+    daemon = host.start()
+    path = host.write_job("shared", ON_DEMAND)
+    path.chmod(0o666)
+    daemon.wait_for_event("reload-refused")
+    path.chmod(0o600)
+    wait_for(lambda: "shared" in list_jobs(daemon))
+    assert () == daemon.read_status().configuration_problems
+
+
+def test_reload_that_met_a_locked_catalog_is_tried_again_and_told_once(host: DaemonHost) -> None:
+    """Nothing about the files changes when the lock goes."""
+    daemon = host.start()
+    catalog = build_house(host.host).catalog.path
+    with closing(sqlite3.connect(catalog, isolation_level=None)) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        host.write_job("nightly-too", NIGHTLY)
+        daemon.wait_for_event("reload-refused")
+    wait_for(lambda: "nightly-too" in list_jobs(daemon))
+    assert () == daemon.read_status().configuration_problems
+    assert 1 == len(daemon.find_events("reload-refused"))
 
 
 def test_run_under_way_keeps_the_definition_that_it_began_with(host: DaemonHost) -> None:

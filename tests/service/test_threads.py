@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +14,12 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from tests.house import WEB_UUID, build_host, build_house, copy_host, make_job
+from tests.house import WEB_UUID, copy_host, make_job
+from tests.service.floors import DUE_AT, Floor, order
 from tests.service.living import wait_for
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import ConfigurationError, StateFailed
-from xenbackup.model.job import Job, Limits
-from xenbackup.model.live import Origin
 from xenbackup.model.run import Outcome, RoundResult, RunResult
 from xenbackup.operations.house import House
 from xenbackup.records.accepted_rounds import RoundFolder
@@ -28,21 +27,19 @@ from xenbackup.records.journal import list_journals
 from xenbackup.service import daemon as daemons
 from xenbackup.service.announcements import Announcements
 from xenbackup.service.attention import Attention
-from xenbackup.service.board import Board
 from xenbackup.service.control.server import ControlServer
 from xenbackup.service.daemon import Daemon
 from xenbackup.service.definitions import Definitions
 from xenbackup.service.ledger import RoundLedger
 from xenbackup.service.queue import RunQueue
 from xenbackup.service.recovery import Recovery
-from xenbackup.service.rounds import DaemonRound, RoundOrder
+from xenbackup.service.rounds import DaemonRound
 from xenbackup.service.scheduler import Scheduler
 from xenbackup.service.workers import Workers
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.system.systemd_notify import Notifier
 
 RUN = "20261123T023000Z-abcdef"
-DUE_AT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 
 
 def refuse_thread(self: threading.Thread) -> None:
@@ -50,84 +47,6 @@ def refuse_thread(self: threading.Thread) -> None:
 
 
 # Rounds and their runs
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "host"
-    build_host(folder).close()
-    return folder
-
-
-@dataclass
-class Floor:
-    """A ledger, its queue and workers on a host, without the daemon around them."""
-
-    house: House
-    ledger: RoundLedger
-    queue: RunQueue
-    workers: Workers
-    attention: Attention
-    ended: list[tuple[DaemonRound, RoundResult | None]] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    stop: str = ""
-
-    def begin_ready(self) -> None:
-        for queued in self.queue.take_ready(Limits(), self.house.host.now()):
-            self.workers.begin(queued)
-
-    def run_until_ended(self) -> RoundResult | None:
-        def look() -> bool:
-            self.begin_ready()
-            return self.ledger.wait_until_ended(0.01)
-
-        wait_for(look, "the end of the round")
-        return self.ended[-1][1]
-
-    @property
-    def folder(self) -> RoundFolder:
-        return RoundFolder(self.house.state_folder / "rounds")
-
-
-@pytest.fixture
-def floor(pristine: Path, tmp_path: Path) -> Floor:
-    copy_host(pristine, tmp_path / "host")
-    house = build_house(SimulatedHost(tmp_path / "host"))
-    definitions = cast(Definitions, SimpleNamespace(house=house, limit=None))
-    attention = Attention(Notifier({}))
-    board = Board(house.host.now)
-    queue = RunQueue(lambda: None)
-    found: list[Floor] = []
-    remarks: list[str] = []
-    ledger = RoundLedger(
-        definitions=definitions,
-        queue=queue,
-        board=board,
-        look_seconds=1.0,
-        explain_stop=lambda: found[0].stop,
-        on_begin=lambda _: None,
-        on_end=lambda ended, result: found[0].ended.append((ended, result)),
-        remark=remarks.append,
-    )
-    workers = Workers(
-        queue=queue, board=board, attention=attention, explain_stop=lambda: found[0].stop
-    )
-    found.append(
-        Floor(
-            house=house,
-            ledger=ledger,
-            queue=queue,
-            workers=workers,
-            attention=attention,
-            remarks=remarks,
-        )
-    )
-    return found[0]
-
-
-def order(job: Job | None = None, due_at: datetime | None = None) -> RoundOrder:
-    origin = Origin.DEMAND if due_at is None else Origin.SCHEDULE
-    return RoundOrder(job=job or make_job("checkpoint"), origin=origin, due_at=due_at)
 
 
 def test_a_due_time_that_finds_two_rounds_of_its_job_waiting_is_left_out_and_the_log_says_why(

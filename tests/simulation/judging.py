@@ -72,7 +72,7 @@ def judge_start(host: SimulatedHost, world: World) -> Start:
             monitors=len(_monitors_of(machine, found)) if found else 0,
             neighbour_domid=neighbour.domid,
             volumes=_volumes(machine),
-            points=frozenset(path.name for path in host.place(RECORDS).glob("*/[0-9]*")),
+            points=frozenset(path.name for path in host.place(RECORDS).glob("*/*/[0-9]*")),
         )
 
 

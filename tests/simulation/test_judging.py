@@ -55,12 +55,13 @@ def remove_slot(house: House) -> None:
 
 
 def hide_point(house: House) -> None:
-    for path in house.host.place(RECORDS).glob("web/[0-9]*"):
+    for path in house.host.place(RECORDS).glob("*/web/[0-9]*"):
         path.rename(path.with_name(f".gone-{path.name}"))
 
 
 def leave_half_a_point(house: House) -> None:
-    (house.host.place(RECORDS) / "web/.partial-20261123T000000Z-aaaaaa").mkdir()
+    (home,) = house.host.place(RECORDS).glob("*/web")
+    (home / ".partial-20261123T000000Z-aaaaaa").mkdir()
 
 
 def judge(house: House, spoil: Callable[[House], None]) -> list[str]:

@@ -75,13 +75,27 @@ DAMAGE_TEETH = (
         act="the last good point of a guest is none that was found damaged",
         file="planning/status.py",
         text=(
-            "    sound = [point for point in counted if point.damage is None]\n"
+            "    sound = [point for point in counted if is_sound(point, evidence.now)]\n"
             "    newest = max(sound"
         ),
-        instead="    sound = counted\n    newest = max(sound",
+        instead=(
+            "    sound = [p for p in counted if not is_ahead(p.created_at, evidence.now)]\n"
+            "    newest = max(sound"
+        ),
         tests=(
             "tests/unit/test_status_verdicts.py"
             "::test_a_damaged_point_keeps_no_promise_and_an_older_good_one_counts",
+        ),
+    ),
+    Tooth(
+        name="future-is-no-last-point",
+        act="the last good point of a guest is none of a time that is yet to come",
+        file="planning/counted_points.py",
+        text="    return point.damage is None and not is_ahead(point.created_at, now)\n",
+        instead="    return point.damage is None\n",
+        tests=(
+            "tests/unit/test_future_points.py"
+            "::test_a_point_from_the_future_keeps_no_promise_and_an_older_good_one_counts",
         ),
     ),
 )

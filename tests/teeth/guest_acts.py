@@ -254,7 +254,7 @@ GUEST_TEETH = (
         name="suspend-request-in-rescue",
         act="a rescue withdraws the suspend request before it judges the guest",
         file="planning/rescue.py",
-        text="    if record.save_begun and world.suspend_requested and _runs(world.domain):\n",
+        text="    if world.suspend_requested and _asked_to_suspend(record, world.domain):\n",
         instead="    if False:\n",
         tests=(f"{RESCUE}::test_rescue_table",),
     ),

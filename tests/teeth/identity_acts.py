@@ -44,6 +44,30 @@ IDENTITY_TEETH = (
         tests=(f"{TARGETS}::test_nothing_is_restored_into_a_destination",),
     ),
     Tooth(
+        name="namesake-of-another-host",
+        act="a point of another host's guest is not restored over the guest here of that name",
+        file="planning/restore_targets.py",
+        text='        if named and there not in ("", here):\n',
+        instead="        if False:\n",
+        tests=(
+            f"{TARGETS}::test_a_guest_of_another_host_known_by_name_alone_is_a_namesake",
+            "tests/unit/test_shared_folder.py"
+            "::test_restore_of_another_hosts_namesake_leaves_ours_alone",
+        ),
+    ),
+    Tooth(
+        name="points-of-another-host",
+        act="retention removes no point that another host made of a guest of its own",
+        file="planning/retention.py",
+        text="        if why := explain_foreign(point, hostname):\n",
+        instead='        if why := "":\n',
+        tests=(
+            "tests/unit/test_retention.py"
+            "::test_points_of_another_host_stay_and_stand_for_none_of_ours",
+            "tests/unit/test_shared_folder.py::test_pruning_removes_nothing_of_another_host",
+        ),
+    ),
+    Tooth(
         name="clone-is-the-one-made",
         act="a reflink copy is read only while it is the file that this run made",
         file="pipeline/steps/clone.py",

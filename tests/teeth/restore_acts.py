@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.teeth.tooth import Tooth
 
 SETTLING = "tests/unit/test_restore_settling.py"
+HALF = "tests/unit/test_half_restored.py"
 INTERRUPTED = "tests/unit/test_restore_interrupted.py"
 FAILING = "tests/unit/test_restore_failing.py"
 REFUSED = "tests/unit/test_restore_refused.py"
@@ -62,12 +63,46 @@ RESTORE_TEETH = (
         name="settling-keeps-marks",
         act="a mark stays as long as its targets hold half of a restore",
         file="operations/restore.py",
-        text="        if runs or not any(reader.look(",
-        instead="        if True or any(reader.look(",
+        text="        if runs or all(_is_gone(",
+        instead="        if True or all(_is_gone(",
         tests=(
             f"{INTERRUPTED}::test_a_cut_off_restore_is_forgotten_once_its_targets_are_gone",
             f"{SETTLING}::test_a_restore_that_is_at_work_lets_its_guest_run_itself",
         ),
+    ),
+    Tooth(
+        name="group-that-is-away",
+        act="a target that cannot be seen is gone only where its group is there",
+        file="operations/restore.py",
+        text="        return inventory.find_group(target.group) is not None\n",
+        instead="        return True\n",
+        tests=(f"{HALF}::test_restore_whose_group_is_just_away_is_not_forgotten",),
+    ),
+    Tooth(
+        name="file-system-that-is-away",
+        act="a file that cannot be seen is gone only where its folder is the one it was in",
+        file="operations/restore.py",
+        text="        return _read_folder_inode(house, target.path) == target.folder_inode != 0\n",
+        instead="        return True\n",
+        tests=(f"{HALF}::test_restore_into_a_file_system_that_is_not_mounted_is_not_forgotten",),
+    ),
+    Tooth(
+        name="half-restored-is-not-planned",
+        act="a guest whose disks a restore has half written is refused by the plan",
+        file="operations/plan.py",
+        text="        *list_restore_problems(house, plan, inventory),\n",
+        instead="",
+        tests=(
+            f"{HALF}::test_half_restored_guest_is_not_backed_up_until_its_restore_is_completed",
+        ),
+    ),
+    Tooth(
+        name="half-restored-is-not-run",
+        act="a restore that began after the plan keeps the run from beginning",
+        file="operations/backup.py",
+        text="            refuse_half_restored(self.house, plan)\n",
+        instead="",
+        tests=(f"{HALF}::test_restore_that_began_after_the_plan_keeps_the_run_from_beginning",),
     ),
     Tooth(
         name="boot-built-paused",

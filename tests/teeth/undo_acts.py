@@ -35,7 +35,7 @@ UNDO_TEETH = (
         name="still-before-destroy",
         act="a saved guest that somebody let run is not destroyed",
         file="pipeline/guest.py",
-        text="    if domain.state.alive:\n        raise SaveFailed(",
+        text="    if domain.state.alive:\n        note_let_run(context)\n        raise SaveFailed(",
         instead="    if False:\n        raise SaveFailed(",
         tests=(f"{EDGES}::test_guest_that_runs_again_is_not_destroyed_for_its_image",),
     ),
@@ -111,9 +111,9 @@ UNDO_TEETH = (
     Tooth(
         name="xendomains-image-whole",
         act="a cut-off image of xendomains does not keep a guest down",
-        file="pipeline/undo.py",
-        text="    return path.exists() and inspect_memory_image(path).complete\n",
-        instead="    return path.exists()\n",
+        file="pipeline/observing.py",
+        text="    if path.exists() and inspect_memory_image(path).complete:\n",
+        instead="    if path.exists():\n",
         tests=(f"{LEARNED}[xendomains left a cut-off image of a guest that we had paused]",),
     ),
     Tooth(
@@ -238,8 +238,8 @@ UNDO_TEETH = (
     Tooth(
         name="monitors-outlive-recovery",
         act="the monitor of a restored guest is never ended as a command that lives on",
-        file="pipeline/undo.py",
-        text="        and (process.pid, process.start_ticks) not in monitors\n",
+        file="pipeline/observing.py",
+        text="        and not monitor.is_monitor_of(process, name)\n",
         instead="",
         tests=(f"{LEARNED}[the monitor of a restored guest is no command that lives on]",),
     ),
@@ -255,8 +255,8 @@ UNDO_TEETH = (
         name="one-recovery",
         act="a host has one recovery at a time",
         file="operations/recover.py",
-        text="    with house.lock_recovery():\n        recovered =",
-        instead="    if house:\n        recovered =",
+        text="    with house.lock_recovery():\n        unfinished =",
+        instead="    if house:\n        unfinished =",
         tests=(f"{ORDER}::test_of_two_recoveries_the_second_is_refused",),
     ),
     Tooth(
@@ -292,8 +292,8 @@ UNDO_TEETH = (
         name="recovery-guests-first",
         act="recovery brings back guests that are down before it clears up after others",
         file="operations/recover.py",
-        text="for run_id, record in _order_guests_first(find_unfinished(house))\n",
-        instead="for run_id, record in find_unfinished(house)\n",
+        text="for run_id, record in _order_guests_first(house, unfinished)\n",
+        instead="for run_id, record in unfinished\n",
         tests=(f"{ORDER}::test_guests_that_are_down_come_before_what_is_only_to_be_cleared_up",),
     ),
     Tooth(
@@ -346,7 +346,7 @@ UNDO_TEETH = (
     Tooth(
         name="rescued-by-its-own-image",
         act="a rescue brings no guest back from the image of another domain",
-        file="pipeline/undo.py",
+        file="pipeline/observing.py",
         text='    if found.complete and found.uuid in ("", context.plan.domain.uuid):\n',
         instead="    if found.complete:\n",
         tests=(f"{EDGES_OF_UNDO}::test_image_of_another_domain_brings_nobody_back",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.teeth.tooth import Tooth
 
 VOLUMES = "tests/unit/test_volume_destination.py"
+GROUPS = "tests/unit/test_volume_groups.py"
 SLOTS = "tests/unit/test_slots.py"
 ORDER = "tests/unit/test_publish_order.py"
 NAMES = "tests/unit/test_images_names.py"
@@ -55,6 +56,30 @@ VOLUME_TEETH = (
         text="        self._destination.check_slot(slot)\n",
         instead="",
         tests=(f"{VOLUMES}::test_volume_replaced_while_it_is_written_fails_the_run",),
+    ),
+    Tooth(
+        name="group-of-another-disk",
+        act="a group of the same name on another disk is not written to before it is made ready",
+        file="storage/volume_records.py",
+        text="            check_stranger()\n",
+        instead="",
+        tests=(f"{GROUPS}::test_another_group_of_the_name_is_told_and_nothing_is_written_to_it",),
+    ),
+    Tooth(
+        name="group-still-the-same",
+        act="a disk that is exchanged during a run is not written to",
+        file="storage/volume.py",
+        text="        self.check_presence()\n",
+        instead="",
+        tests=(f"{GROUPS}::test_a_disk_that_is_exchanged_during_a_run_gets_nothing",),
+    ),
+    Tooth(
+        name="records-taken-over-whole",
+        act="records of an earlier version are all in a group's folder before it has its name",
+        file="storage/volume_records.py",
+        text="        own, moving = self.folder / uuid, self.folder / (_MOVING_PREFIX + uuid)\n",
+        instead="        own = moving = self.folder / uuid\n",
+        tests=(f"{GROUPS}::test_taking_over_that_was_cut_off_goes_on",),
     ),
     Tooth(
         name="volume-in-use",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,9 +44,10 @@ def make_job(name: str = "nightly", **changes: object) -> Job:
 class Attic:
     """The house, its two destinations (`local`, `offsite`), and points put there by hand."""
 
-    def __init__(self, directory: Path, *jobs: Job) -> None:
+    def __init__(self, directory: Path, *jobs: Job, hostname: str = "dom0") -> None:
         if not directory.exists():
-            create_host(directory)
+            create_host(directory, hostname=hostname)
+        self.hostname = hostname
         self.host = SimulatedHost(directory)
         configuration = Configuration(
             destinations=(
@@ -70,6 +72,11 @@ class Attic:
     def folder(self) -> Path:
         return self.host.place(DESTINATION)
 
+    def share_folder_of(self, other: Attic) -> None:
+        """Let `local` be that of another host, as over NFS."""
+        shutil.rmtree(self.folder)
+        self.folder.symlink_to(other.folder)
+
     def configure(self, **changes: object) -> None:
         changed = replace(self.house.configuration, **changes)  # type: ignore[arg-type]
         self.house = replace(self.house, configuration=changed)
@@ -85,14 +92,15 @@ class Attic:
         job: str = "nightly",
         destination: str = "local",
         consistency: Consistency = Consistency.CRASH,
+        identity: str = "",
     ) -> str:
-        """A point of so many nights ago; returns its id."""
+        """A point of so many nights ago (negative: to come); returns its id."""
         at = self.night(ago)
         point = make_run_id(at, domain.encode().ljust(6, b"\0"))
         store = self.house.open_destination(destination)
         assert isinstance(store, ImagesDestination)
         store.open()
-        staged = store.stage_point(domain, domain, point)
+        staged = store.stage_point(domain, identity or domain, point)
         copied = staged.add_disk(
             "xvda", MemoryDevice(CONTENT), size_bytes=len(CONTENT), source_name="/dev/vg/x"
         )
@@ -101,7 +109,8 @@ class Attic:
             make_manifest(
                 point=point,
                 domain=domain,
-                identity=domain,
+                identity=identity or domain,
+                host=replace(make_manifest().host, hostname=self.hostname),
                 job=job,
                 created_at=at,
                 consistency=consistency,

@@ -16,6 +16,7 @@ from xenbackup.model.status import (
     DomainStatus,
     DomainVerdict,
     EndedRun,
+    FuturePoint,
     Level,
     OpenRun,
     PlaceState,
@@ -290,6 +291,8 @@ _domains = st.builds(
     level=_levels,
     running=st.none() | st.booleans(),
     points=st.integers(0, 10**6),
+    damaged=st.integers(0, 3),
+    future=st.integers(0, 3),
     point=_names,
     point_at=st.none() | _moments,
     consistency=_names,
@@ -369,10 +372,14 @@ _places = st.builds(
     free_bytes=st.none() | _amounts,
     total_bytes=st.none() | _amounts,
     points=st.integers(0, 10**6),
+    foreign=st.integers(0, 3),
     stored_bytes=_amounts,
     growth_bytes_per_day=st.none() | st.floats(0, 1e15),
     full_in_days=st.none() | st.integers(0, 364),
     horizon_days=st.just(365),
+)
+_future = st.builds(
+    FuturePoint, point=_names, destination=_names, domain=_names, created_at=_moments
 )
 _broken = st.builds(
     BrokenJob, job=_names, path=_names, problems=st.lists(_names, max_size=2).map(tuple)
@@ -393,7 +400,10 @@ reports = st.builds(
     open_runs=st.lists(_open_runs, max_size=2).map(tuple),
     due=st.lists(_due, max_size=2).map(tuple),
     destinations=st.lists(_places, max_size=2).map(tuple),
+    future=st.lists(_future, max_size=2).map(tuple),
+    future_left_out=st.integers(0, 5),
     broken_jobs=st.lists(_broken, max_size=2).map(tuple),
     guests_problem=_names,
     catalog_problem=_names,
+    unreadable_rounds=st.lists(_names, max_size=2).map(tuple),
 ).map(lambda report: judge_report(report, (JOB,)))

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from xenbackup.errors import StateFailed
 from xenbackup.model.job import Blackout, Job, PipelineSpec, Window
 from xenbackup.records.catalog import Catalog
-from xenbackup.service.agenda import Agenda
+from xenbackup.service.agenda import Agenda, is_same_clock
 
 ZONE = ZoneInfo("UTC")
 HOUR = timedelta(hours=1)
@@ -35,6 +35,12 @@ def make_job(name: str = "nightly", schedule: str = "30 2 * * *", **changes: Any
         schedule=schedule,
     )
     return replace(job, **changes)
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """As the host's is read: anew each time, under a name that tells nothing."""
+    with (Path("/usr/share/zoneinfo") / name).open("rb") as file:
+        return ZoneInfo.from_file(file, key="localtime")
 
 
 class FailingCatalog(Catalog):
@@ -57,6 +63,7 @@ class Life:
         self.begun: list[str] = []
         self.taken: list[datetime] = []
         self.keep: timedelta | None = None
+        self.host_zone = "UTC"
         self.jobs = jobs
         self.boot()
 
@@ -65,7 +72,9 @@ class Life:
         self.agenda = Agenda(
             memory=self.catalog,
             hostname="xen1",
-            zone_of=lambda job: ZoneInfo(job.timezone or "UTC"),
+            zone_of=lambda job: (
+                ZoneInfo(job.timezone) if job.timezone else read_zone(self.host_zone)
+            ),
         )
         self.agenda.replace_jobs(self.jobs, self.now)
 
@@ -360,6 +369,56 @@ def test_damaged_catalog_brings_no_storm_of_old_nights(tmp_path: Path) -> None:
     life.boot()
     life.live("21 20:00")
     assert ["nightly 21 02:30"] == life.begun
+
+
+def test_host_s_zone_that_is_changed_moves_due_times_from_the_next_look(tmp_path: Path) -> None:
+    life = Life(tmp_path, make_job(), make_job("elsewhere", timezone="UTC"))
+    life.live("21 12:00")
+    life.host_zone = "Asia/Tokyo"
+    with capture_logs() as logs:
+        life.live("21 12:10")
+    assert [("nightly", "+0900")] == [
+        (entry["job"], entry["offset"]) for entry in logs if entry["event"] == "zone-changed"
+    ]
+    assert [("nightly", at("21 17:30")), ("elsewhere", at("22 02:30"))] == [
+        (due.job, due.due_at) for due in life.agenda.list_due()
+    ]
+    life.live("23 12:00")
+    assert ["nightly 21 17:30", "nightly 22 17:30"] == [
+        told for told in life.begun if told.startswith("nightly")
+    ][1:]
+
+
+def test_due_time_that_a_new_zone_made_past_is_caught_up_with_once(tmp_path: Path) -> None:
+    """As a daemon that starts then would do: `status` misses a point of that time, too."""
+    life = Life(tmp_path, make_job())
+    life.live("21 12:00")
+    life.host_zone = "America/New_York"
+    life.live("21 13:00")
+    life.boot()
+    life.live("22 12:00")
+    assert ["nightly 21 02:30", "nightly 21 07:30", "nightly 22 07:30"] == life.begun
+
+
+def test_zone_that_is_read_anew_and_the_same_changes_nothing(tmp_path: Path) -> None:
+    life = Life(tmp_path, make_job())
+    with capture_logs() as logs:
+        life.live("23 12:00")
+    assert [] == logs
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("UTC", "Etc/UTC", True),
+        ("Europe/Berlin", "Europe/Paris", True),
+        ("Europe/Berlin", "Africa/Lagos", False),
+        ("Europe/London", "UTC", False),
+        ("America/New_York", "America/Havana", True),
+    ],
+)
+def test_zones_are_the_same_when_their_clocks_are(one: str, other: str, same: bool) -> None:
+    assert same is is_same_clock(read_zone(one), read_zone(other), at("20 12:00"))
 
 
 def steps_of_a_wild_clock() -> Iterator[tuple[timedelta, bool]]:

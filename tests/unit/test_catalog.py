@@ -282,7 +282,7 @@ def test_schedule_is_dated_from_when_it_was_first_seen(catalog: Catalog) -> None
 
 
 def make_first_version(path: Path) -> None:
-    """As the first version wrote it: no schedules, failed rounds, damaged points, hosts of points."""
+    """As the first version wrote it: without schedules, failed rounds, damage, hosts of points."""
     catalog = Catalog(path)
     catalog.rebuild((make_summary(),), destinations=("usb",))
     finish(catalog, make_result())

@@ -9,13 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from xenbackup.errors import CommandFailed
 from xenbackup.model.command import Command, CommandResult
-from xenbackup.system.command import SystemCommands
+from xenbackup.system.command import SEARCH_PATH, SystemCommands
 from xenbackup.system.output import FIRST_BYTES, LAST_BYTES
 
 RUN = "20261122T023000Z-k3f9qa"
@@ -108,7 +109,7 @@ def test_the_environment_is_clean_and_carries_the_runs_mark(
     monkeypatch.setenv("LD_PRELOAD_LIKE", "x")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     expected = {
-        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        f"PATH={SEARCH_PATH}",
         "LC_ALL=C",
         "LANGUAGE=",
         f"XENBACKUP_RUN={RUN}",
@@ -267,7 +268,7 @@ def test_stderr_in_a_file_lets_a_command_outlive_its_caller(tmp_path: Path) -> N
     caller = (
         "import os, pathlib, sys\n"
         "from xenbackup.model.command import Command\n"
-        "from xenbackup.system.command import SystemCommands\n"
+        "from xenbackup.system.command import SEARCH_PATH, SystemCommands\n"
         "script = ('while kill -0 ' + str(os.getpid()) + ' 2>/dev/null;'\n"
         "          ' do echo x >&2; sleep 0.05; done;'\n"
         "          ' echo finished >&2; echo end > ' + sys.argv[1])\n"
@@ -292,21 +293,48 @@ def test_an_error_of_the_listener_is_raised_only_when_the_command_has_ended(tmp_
     assert done.exists()
 
 
-def test_own_unit_goes_through_systemd_run_where_systemd_rules(tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
+@dataclass(frozen=True, kw_only=True)
+class UnitHost:
+    """A machine whose systemd and bus are fakes below `root`, and whose tools lie in `tools`."""
+
+    root: Path
+    tools: Path
+    commands: SystemCommands
+
+    def write_tool(self, name: str, text: str) -> None:
+        (self.tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.tools / name).chmod(0o755)
+
+    def run(self, *argv: str, timeout_seconds: float = 60) -> CommandResult:
+        return self.commands.run(
+            Command(argv=argv, timeout_seconds=timeout_seconds, run_id=RUN, own_unit="xb-restore")
+        )
+
+
+def make_unit_host(root: Path, *, bus: bool = True, path: str = "/usr/bin:/bin") -> UnitHost:
+    tools = root / "bin"
     tools.mkdir()
-    fake = tools / "systemd-run"
-    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    fake.chmod(0o755)
-    commands = SystemCommands(search_path=f"{tools}:/usr/bin:/bin", systemd_folder=tmp_path)
-    result = commands.run(
-        Command(argv=("env", "-i"), timeout_seconds=60, run_id=RUN, own_unit="xenbackup-restore")
+    (root / "run/systemd/system").mkdir(parents=True)
+    if bus:
+        (root / "run/dbus").mkdir()
+        (root / "run/dbus/system_bus_socket").touch()
+    commands = SystemCommands(
+        search_path=f"{tools}:{path}" if path else str(tools),
+        systemd_folder=root / "run/systemd/system",
+        grace_seconds=5,
     )
+    return UnitHost(root=root, tools=tools, commands=commands)
+
+
+def test_own_unit_goes_through_systemd_run_where_systemd_rules(tmp_path: Path) -> None:
+    host = make_unit_host(tmp_path)
+    host.write_tool("systemd-run", 'printf "%s\\n" "$@"')
+    result = host.run("env", "-i")
     expected = [
-        *("--wait", "--collect", "--quiet", "--pipe", "--unit=xenbackup-restore"),
+        *("--wait", "--collect", "--quiet", "--pipe", "--unit=xb-restore"),
         "--property=KillMode=process",
         "--property=DefaultDependencies=no",
-        f"--setenv=PATH={tools}:/usr/bin:/bin",
+        f"--setenv=PATH={host.tools}:/usr/bin:/bin",
         *("--setenv=LC_ALL=C", "--setenv=LANGUAGE=", f"--setenv=XENBACKUP_RUN={RUN}"),
         *("--", "/usr/bin/env", "-i"),
     ]
@@ -315,40 +343,53 @@ def test_own_unit_goes_through_systemd_run_where_systemd_rules(tmp_path: Path) -
 
 
 def test_own_unit_needs_no_systemd(tmp_path: Path) -> None:
-    commands = SystemCommands(systemd_folder=tmp_path / "missing")
+    commands = SystemCommands(systemd_folder=tmp_path / "missing/below/here")
     command = Command(argv=("echo", "hi"), timeout_seconds=60, own_unit="xenbackup-restore")
     assert "hi\n" == commands.run(command).stdout
+
+
+def test_own_unit_needs_no_bus(tmp_path: Path) -> None:
+    host = make_unit_host(tmp_path, bus=False)
+    host.write_tool("systemd-run", 'echo "Failed to connect to bus" >&2; exit 1')
+    result = host.run("echo", "hi")
+    assert (0, "hi\n") == (result.exit_code, result.stdout)
 
 
 def test_past_its_deadline_a_command_in_its_own_unit_is_stopped_through_systemd(
     tmp_path: Path,
 ) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "systemd-run").write_text("#!/bin/sh\nexec sleep 300\n")
-    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/stopped\n')
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    commands = SystemCommands(
-        search_path=f"{tools}:/usr/bin:/bin", systemd_folder=tmp_path, grace_seconds=5
-    )
-    result = commands.run(Command(argv=("true",), timeout_seconds=0.1, own_unit="xb-restore"))
+    host = make_unit_host(tmp_path)
+    host.write_tool("systemd-run", "exec sleep 300")
+    host.write_tool("systemctl", f'echo "$@" > {tmp_path}/stopped')
+    result = host.run("true", timeout_seconds=0.1)
     assert (True, "stop xb-restore.service") == (
         result.timed_out,
         (tmp_path / "stopped").read_text().strip(),
     )
 
 
+def test_past_its_deadline_a_command_without_a_bus_is_ended_by_us_alone(tmp_path: Path) -> None:
+    host = make_unit_host(tmp_path, bus=False)
+    host.write_tool("systemctl", f'echo "$@" > {tmp_path}/stopped')
+    result = host.run("sleep", "300", timeout_seconds=0.1)
+    assert (True, -signal.SIGTERM) == (result.timed_out, result.exit_code)
+    assert not (tmp_path / "stopped").exists()
+
+
 def test_without_systemctl_a_late_command_in_its_own_unit_is_ended_all_the_same(
     tmp_path: Path,
 ) -> None:
-    fake = tmp_path / "systemd-run"
-    fake.write_text("#!/bin/sh\nexec /bin/sleep 300\n")
-    fake.chmod(0o755)
-    (tmp_path / "true").symlink_to("/bin/true")
-    commands = SystemCommands(search_path=str(tmp_path), systemd_folder=tmp_path)
-    result = commands.run(Command(argv=("true",), timeout_seconds=0.1, own_unit="xb-restore"))
+    host = make_unit_host(tmp_path, path="")
+    host.write_tool("systemd-run", "exec /bin/sleep 300")
+    (host.tools / "true").symlink_to("/bin/true")
+    result = host.run("true", timeout_seconds=0.1)
     assert (True, -signal.SIGTERM) == (result.timed_out, result.exit_code)
+
+
+def test_tools_that_were_built_from_source_are_found_after_those_of_packages() -> None:
+    folders = SEARCH_PATH.split(":")
+    assert ["/usr/local/sbin", "/usr/local/bin"] == folders[-2:]
+    assert {"/usr/sbin", "/usr/bin", "/sbin", "/bin"} == set(folders[:-2])
 
 
 def test_kernels_without_pidfd_are_served_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xenbackup.model.command import Command, CommandResult
-from xenbackup.system.command import SystemCommands
+from xenbackup.system.command import SEARCH_PATH, SystemCommands
 
 
 def run(
@@ -38,7 +38,7 @@ def test_environment_is_added_to_the_little_there_is(monkeypatch: pytest.MonkeyP
 
     assert "A=b $(id) \u00fc\n" in lines
     assert "LC_ALL=C.UTF-8\n" in lines
-    assert "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n" in lines
+    assert f"PATH={SEARCH_PATH}\n" in lines
     assert "PARENT" not in lines
 
 

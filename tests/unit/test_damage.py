@@ -302,7 +302,7 @@ def test_latest_point_is_the_newest_that_is_not_damaged(attic: Attic) -> None:
     assert newer == find_point(attic.house, newer).point
     rot(attic, older)
     verify(attic)
-    with pytest.raises(PointNotFound, match="every recovery point of 'web' damaged"):
+    with pytest.raises(PointNotFound, match="Every recovery point of 'web' is damaged"):
         find_point(attic.house, "web@latest")
 
 

@@ -116,10 +116,11 @@ def test_later_mount_of_the_same_place_hides_the_earlier_one() -> None:
 
 def test_each_difference_of_a_tuning_is_told_with_both_values() -> None:
     pins = (VcpuPinning(vcpu=0, hard="1", soft="all"), VcpuPinning(vcpu=1, hard="1", soft="all"))
-    before = Tuning(pinning=pins, scheduler="credit", weight=1, cap=2, vcpus=2)
+    before = Tuning(pinning=pins, scheduler="credit", weight=1, cap=2, vcpus=2, pool="fast")
     moved = (VcpuPinning(vcpu=0, hard="0", soft="all"),)
     after = Tuning(pinning=moved, scheduler="credit2", weight=3, cap=4, vcpus=1)
     assert (
+        "cpupool: fast before, one that is not known now",
         "virtual CPUs: 2 before, 1 now",
         "pinning of virtual CPU 0: 1 / all before, 0 / all now",
         "virtual CPU 1 is not there any more",

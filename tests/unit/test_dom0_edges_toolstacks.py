@@ -39,7 +39,7 @@ def test_dom0_is_found_wherever_xm_lists_it() -> None:
 
 def test_shares_of_another_domain_are_not_this_ones() -> None:
     rows = "Name  ID Weight  Cap\nother 5    999    9\nweb   6    128  200\nmore  7    1    1\n"
-    xl = Xl(of_xl.make_host({"xl sched-credit2 -d 6": rows}))
+    xl = Xl(of_xl.make_host({"xl sched-credit2": rows}))
     tuning = xl.read_tuning(xl.list_domains()[1])
     assert (128, 200) == (tuning.weight, tuning.cap)
 

@@ -36,9 +36,12 @@ TOTAL_MIB = 4096
         ("256M,min:512M", 512),
         ("min:512M,max:1024M", 512),
         ("min:512M", 512),
-        ("min:2G,max:1G", None),
+        ("min:2G,max:1G", 1024),
         ("min:2G,max:1G,768M", 768),
-        ("max:1G", None),
+        ("max:1G", 1024),
+        # All but the reserve is less than that.
+        ("max:4G", TOTAL_MIB - 128),
+        ("max:-64M", TOTAL_MIB - 128),
         ("-1G", 3072),
         ("-8G", 0),
         ("min:512M,-3968M", 512),
@@ -52,6 +55,17 @@ TOTAL_MIB = 4096
 )
 def test_the_promise_of_a_rule(value: str, promised_mib: int | None) -> None:
     assert promised_mib == parse_dom0_memory_rule(value).promise_mib(TOTAL_MIB)
+
+
+@pytest.mark.parametrize(
+    ("total_mib", "promised_mib"), [(1600, 1500), (2048, 1920), (4096, 3968), (4, 4)]
+)
+def test_the_reserve_is_a_sixteenth_and_128_mib_at_most(total_mib: int, promised_mib: int) -> None:
+    assert promised_mib == parse_dom0_memory_rule("max:1T").promise_mib(total_mib)
+
+
+def test_rule_without_an_amount_promises_nothing() -> None:
+    assert Dom0MemoryRule().promise_mib(TOTAL_MIB) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,8 @@ def test_values_are_found_on_a_line(line: str, expected: tuple[str, ...]) -> Non
         (Dom0Memory(on_xen_line="511M", limit_mib=511), ["dom0-mem-small"]),
         (Dom0Memory(), ["dom0-mem-missing"]),
         (Dom0Memory(on_linux_line="512M"), ["dom0-mem-missing", "dom0-mem-linux"]),
-        (Dom0Memory(on_xen_line="max:1G"), ["dom0-mem-no-size"]),
+        (Dom0Memory(on_xen_line="plenty"), ["dom0-mem-no-size"]),
+        (Dom0Memory(on_xen_line="max:1G", limit_mib=1024), []),
         (
             Dom0Memory(on_xen_line="1G", on_linux_line="512M", limit_mib=1024),
             ["dom0-mem-linux"],
@@ -156,9 +171,8 @@ def test_a_rule_is_read_as_it_was_written(
         == rule
     )
     promised = rule.promise_mib(total_mib)
-    assert (promised is None) >= (size is None and minimum is None)
-    if promised is not None:
-        assert 0 <= promised <= total_mib
+    assert promised is not None
+    assert 0 <= promised <= total_mib
 
 
 PIECES = st.sampled_from(["dom0_mem=", "min:", "max:", ",", "512", "M", "%", "+", "-", "0x", " "])

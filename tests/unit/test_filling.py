@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -40,6 +41,15 @@ def make_points(count: int, *, stored_bytes: int = 100, job: str = "nightly") ->
         )
         for number in range(count)
     ]
+
+
+def test_namesakes_on_two_hosts_are_two_series() -> None:
+    ours = [replace(point, host="xen1") for point in make_points(3)]
+    theirs = [replace(point, host="xen2", point=f"b{point.point}") for point in make_points(3)]
+    alone = forecast_filling(ours, KEEPS_A_WEEK, now=NOW, free_bytes=None)
+    both = forecast_filling([*ours, *theirs], KEEPS_A_WEEK, now=NOW, free_bytes=None)
+    assert alone.growth_bytes_per_day
+    assert 2 * alone.growth_bytes_per_day == both.growth_bytes_per_day
 
 
 def test_points_that_are_all_kept_fill_it_day_by_day() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ import pytest
 from xenbackup.errors import PointNotFound
 from xenbackup.model.job import Consistency
 from xenbackup.model.point import Damage, PointSummary
-from xenbackup.storage.points import find_point
+from xenbackup.storage import points as stored
 
 NIGHT = datetime(2026, 11, 20, 2, 30, tzinfo=UTC)
 
@@ -28,6 +29,14 @@ def make_point(point: str, domain: str = "web", nights: int = 0) -> PointSummary
         stored_bytes=0,
         has_memory=False,
     )
+
+
+def find_point(
+    text: str, points: Sequence[PointSummary], *, nights: float = 30, hostname: str = "xen1"
+) -> PointSummary:
+    """As it is found so many nights after the first."""
+    now = NIGHT + timedelta(days=nights)
+    return stored.find_point(text, points, now=now, hostname=hostname)
 
 
 FIRST = make_point("20261120T023000Z-aaaaaa")
@@ -101,5 +110,44 @@ def test_latest_is_the_newest_that_was_not_found_damaged() -> None:
     damaged = replace(SECOND, damage=Damage(found_at=None, reason="x"))
     assert FIRST == find_point("web@latest", (FIRST, damaged))
     assert damaged == find_point(damaged.point, (FIRST, damaged))
-    with pytest.raises(PointNotFound, match="every recovery point of 'web' damaged"):
+    with pytest.raises(PointNotFound, match="Every recovery point of 'web' is damaged"):
         find_point("web@latest", (damaged,))
+
+
+def test_latest_is_the_newest_of_a_time_that_has_come() -> None:
+    ahead = make_point("20371105T023000Z-zzzzzz", nights=4000)
+    assert SECOND == find_point("web@latest", (FIRST, SECOND, ahead))
+    assert ahead == find_point(ahead.point, (FIRST, SECOND, ahead))
+    # Clocks of running hosts differ by seconds, those of guests that were just made by minutes.
+    assert SECOND == find_point("web@latest", (FIRST, SECOND), nights=1 - 4 / (24 * 60))
+    assert FIRST == find_point("web@latest", (FIRST, SECOND), nights=1 - 6 / (24 * 60))
+
+
+def test_latest_of_points_that_are_all_of_the_future_is_refused_with_their_ids() -> None:
+    ahead = make_point("20371105T023000Z-zzzzzz", nights=4000)
+    gone = replace(SECOND, damage=Damage(found_at=None, reason="x"))
+    with pytest.raises(PointNotFound, match=r"yet to come.*: 2037\S+ \(web\)\.") as caught:
+        find_point("web@latest", (gone, ahead))
+    assert "2026-12-20 02:30 UTC" in caught.value.hint
+
+
+def test_latest_of_a_mere_name_is_of_this_host_where_there_is_one() -> None:
+    mine = replace(FIRST, host="xen1")
+    theirs = replace(SECOND, host="xen2")
+    assert mine == find_point("web@latest", (mine, theirs))
+    assert theirs == find_point("web@latest", (mine, theirs), hostname="xen2")
+    assert theirs == find_point("web@latest", (mine, theirs), hostname="xen3")
+    assert theirs == find_point("web@latest", (theirs,))
+
+
+def test_latest_of_a_guest_that_has_a_uuid_may_be_of_any_host() -> None:
+    mine = replace(FIRST, host="xen1", identity="u-1")
+    theirs = replace(SECOND, host="xen2", identity="u-1")
+    assert theirs == find_point("web@latest", (mine, theirs))
+
+
+def test_good_point_of_another_host_stands_for_no_damaged_one_of_this() -> None:
+    mine = replace(FIRST, host="xen1", damage=Damage(found_at=None, reason="x"))
+    theirs = replace(SECOND, host="xen2")
+    with pytest.raises(PointNotFound, match=r"that xen1 made of 'web' is damaged: .*-aaaaaa"):
+        find_point("web@latest", (mine, theirs))

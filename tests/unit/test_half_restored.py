@@ -51,6 +51,8 @@ def test_half_restored_guest_is_not_backed_up_until_its_restore_is_completed(sit
     good = site.back_up()
     site.lose()
     restore = cut_off(site, good)
+    (refused,) = plan_job(site.house, houses.make_job("auto")).refused
+    assert ("web", True) == (refused.name, refused.may_pass)
     result = back_up(site)
     assert Outcome.FAILED is result.outcome
     assert (

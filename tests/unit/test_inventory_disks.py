@@ -59,6 +59,11 @@ def test_a_volume_is_found_under_every_name_of_it(tree: Tree) -> None:
         ("Owi-aos---", SnapshotKind.NONE, "being merged"),
         ("Vwi-aotz--", SnapshotKind.THIN, ""),
         ("-wi-------", SnapshotKind.THICK, "not active"),
+        ("-wI-ao----", SnapshotKind.NONE, "LVM is moving it"),
+        ("-wi-ao--p-", SnapshotKind.NONE, "are missing"),
+        # A thin volume with a thick snapshot, or that a thin volume elsewhere was made from.
+        ("owi-aotz--", SnapshotKind.THIN, ""),
+        ("Owi-aotz--", SnapshotKind.NONE, "being merged"),
     ],
 )
 def test_the_snapshot_is_what_lvm_takes_of_that_volume(

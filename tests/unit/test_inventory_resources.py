@@ -39,12 +39,7 @@ from xenbackup.dom0.xm_parsers import parse_xm_credit_rows, parse_xm_vcpu_rows
 from xenbackup.errors import UnexpectedOutput
 from xenbackup.inventory.resources import read_resources
 from xenbackup.model.domain import Domain, DomainState, GuestKind, VcpuPinning
-from xenbackup.model.resources import Dom0Memory, DomainResources, Resources
-from xenbackup.planning.memory import (
-    predict_restore_memory,
-    reckon_need_mib,
-    reckon_overhead_mib,
-)
+from xenbackup.model.resources import Dom0Memory, Resources
 
 FACTS = parse_info("xl info", load_recording("xl-info").stdout)
 # Laid out as xl_cpupool.c prints it: %-19s, %3d, %9s, y, %4d.
@@ -168,7 +163,7 @@ def test_a_linux_line_that_wants_to_set_dom0s_memory_is_kept(host: PlacedHost) -
     ("line", "limit_mib", "problems"),
     [
         ("console=com1", None, 0),
-        ("dom0_mem=max:1G", None, 0),
+        ("dom0_mem=max:1G", 1024, 0),
         ("dom0_mem=1G dom0_mem=max:512M", 512, 0),
         ("dom0_mem=plenty", None, 1),
     ],
@@ -243,8 +238,31 @@ def test_weights_come_from_the_table_of_the_hosts_own_scheduler(host: PlacedHost
         found.domains[0].tuning.cap,
         found.domains[0].pool,
     )
+    host.answers["xl cpupool-list"] = POOLS.replace("credit2", "   rtds")
     other = read_resources(host, Xl(host), replace(FACTS, scheduler="rtds"), (make_domain(),), ())
     assert ((), None) == (other.problems, other.domains[0].tuning.weight)
+
+
+def test_guests_of_several_pools_stand_in_the_tables_of_their_schedulers(host: PlacedHost) -> None:
+    host.answers["xl cpupool-list"] = POOLS + (
+        "fast                 1    credit       y          1\n"
+        "Pool-rt              1      rtds       y          1\n"
+    )
+    host.answers["xl sched-credit"] = (
+        "Cpupool fast: tslice=30ms ratelimit=1000us migration-delay=0us\n"
+        "Name                                ID Weight  Cap\n"
+        "batch                                9    512   50\n"
+    )
+    found = read(host, make_domain(), make_domain(name="batch", domid=9), make_domain(domid=10))
+    assert [
+        ("credit2", 256, "Pool-0", "Pool-0"),
+        ("credit", 512, "fast", "fast"),
+        ("credit2", None, "", ""),
+    ] == [
+        (guest.tuning.scheduler, guest.tuning.weight, guest.tuning.pool, guest.pool)
+        for guest in found.domains
+    ]
+    assert () == found.problems
 
 
 def test_an_xm_host_is_read_with_its_own_tables(tmp_path: Path) -> None:
@@ -356,83 +374,6 @@ def test_memory_that_libxl_has_not_set_is_not_known() -> None:
     assert read_configured_sizes(text).target_mib is None
     with pytest.raises(UnexpectedOutput):
         read_configured_sizes('{"b_info": {"target_memkb": "much"}}')
-
-
-# Prediction
-
-
-def guest(name: str, memory_mib: int, **fields: object) -> DomainResources:
-    values: dict[str, object] = {"domid": 3, "maximum_mib": memory_mib, "vcpus": 1, **fields}
-    return DomainResources(domain=name, memory_mib=memory_mib, **values)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("kind", "vcpus", "overhead_mib", "need_mib"),
-    [
-        (GuestKind.PV, 1, 1 + 1 + 4, 1030),
-        (GuestKind.HVM, 1, 2 + 1 + 8, 1036),
-        (GuestKind.PVH, 4, 2 + 4 + 8, 1038),
-        (GuestKind.UNKNOWN, 1, 2 + 1 + 8, 1036),
-    ],
-)
-def test_what_a_guest_of_a_gibibyte_costs(
-    kind: GuestKind, vcpus: int, overhead_mib: int, need_mib: int
-) -> None:
-    found = guest("web", 1024, kind=kind, vcpus=vcpus)
-    assert (overhead_mib, need_mib) == (reckon_overhead_mib(found), reckon_need_mib(found))
-
-
-def test_a_guests_own_memory_is_free_once_it_is_saved() -> None:
-    web = guest("web", 1024, kind=GuestKind.PV)
-    found = predict_restore_memory(web, Resources(free_mib=0, domains=(web,)))
-    assert (1030, 1030, 0) == (
-        found.needed_mib,
-        found.free_after_save_mib,
-        found.could_be_taken_mib,
-    )
-    assert found.fits
-    assert found.fits_whatever_starts
-
-
-def test_guests_that_may_start_or_grow_could_take_it() -> None:
-    web = guest("web", 1024, kind=GuestKind.PV)
-    grows = guest("grows", 256, maximum_mib=512)
-    stopped = guest("stopped", 512, domid=-1, kind=GuestKind.PV)
-    resources = Resources(free_mib=300, domains=(web, grows, stopped))
-    found = predict_restore_memory(web, resources)
-    assert 256 + reckon_need_mib(stopped) == found.could_be_taken_mib
-    assert found.fits
-    assert not found.fits_whatever_starts
-    assert predict_restore_memory(web, replace(resources, free_mib=1000)).fits_whatever_starts
-
-
-def test_a_guest_that_was_asked_to_grow_comes_back_larger_than_it_went() -> None:
-    web = guest("web", 512, maximum_mib=1024, target_mib=1024, kind=GuestKind.PV)
-    assert not predict_restore_memory(web, Resources(free_mib=100, domains=(web,))).fits
-    assert predict_restore_memory(web, Resources(free_mib=512, domains=(web,))).fits
-
-
-def test_a_guest_that_is_shut_off_frees_nothing() -> None:
-    web = guest("web", 1024, domid=-1, kind=GuestKind.PV)
-    assert not predict_restore_memory(web, Resources(free_mib=1000, domains=(web,))).fits
-    assert predict_restore_memory(web, Resources(free_mib=1030, domains=(web,))).fits
-
-
-@given(
-    memory_mib=st.integers(1, 1 << 20),
-    vcpus=st.integers(1, 512),
-    free_mib=st.integers(0, 1 << 20),
-    kind=st.sampled_from(GuestKind),
-)
-@settings(max_examples=1000)
-def test_a_guest_always_fits_where_nobody_takes_anything(
-    memory_mib: int, vcpus: int, free_mib: int, kind: GuestKind
-) -> None:
-    web = guest("web", memory_mib, vcpus=vcpus, kind=kind)
-    found = predict_restore_memory(web, Resources(free_mib=free_mib, domains=(web,)))
-    assert found.fits
-    assert found.needed_mib % 2 == 0
-    assert found.needed_mib > memory_mib
 
 
 PARSERS = {

@@ -32,6 +32,12 @@ CASES: dict[str, tuple[DiskBacking, LogicalVolume]] = {
     "thin": (make_backing(snapshot=SnapshotKind.THIN), make_volume(attributes="Vwi-aotz--")),
     "merging": (make_backing(snapshot=SnapshotKind.NONE), make_volume(attributes="Owi-aos---")),
     "snapshot": (make_backing(snapshot=SnapshotKind.NONE), make_volume(attributes="swi-aos---")),
+    "locked": (make_backing(snapshot=SnapshotKind.NONE), make_volume(attributes="-wI-ao----")),
+    "incomplete": (make_backing(snapshot=SnapshotKind.NONE), make_volume(attributes="-wi-ao--p-")),
+    "half a mirror": (
+        make_backing(snapshot=SnapshotKind.NONE),
+        make_volume(attributes="rwi-aor-p-"),
+    ),
     "partition": (PLAIN, make_volume("other")),
     "iscsi": (replace(PLAIN, kind=BackingKind.ISCSI), make_volume("other")),
     "image": (replace(PLAIN, kind=BackingKind.IMAGE_FILE), make_volume("other")),
@@ -42,6 +48,20 @@ CASES: dict[str, tuple[DiskBacking, LogicalVolume]] = {
             can_reflink=True,
             snapshot=SnapshotKind.REFLINK,
         ),
+        make_volume("other"),
+    ),
+    "qcow2": (
+        replace(
+            PLAIN,
+            kind=BackingKind.IMAGE_FILE,
+            can_reflink=True,
+            snapshot=SnapshotKind.REFLINK,
+            format="qcow2",
+        ),
+        make_volume("other"),
+    ),
+    "qcow2 without reflinks": (
+        replace(PLAIN, kind=BackingKind.IMAGE_FILE, format="qcow2"),
         make_volume("other"),
     ),
     "drbd": (
@@ -62,6 +82,7 @@ def make_inventory(backing: DiskBacking, volume: LogicalVolume, preset: str) -> 
     disk = Disk(
         vdev="xvda",
         target=backing.target,
+        format=backing.format,
         backend="storage" if backing.kind is BackingKind.ELSEWHERE else "",
     )
     guest = make_guest("web", -1 if preset == "offline" else 6, disks=(disk,))
@@ -78,6 +99,18 @@ def test_presets_of_a_disk_are_those_that_a_plan_takes(
     world = GOOD.with_preset(preset)
     plan = plan_backup(world.job, inventory, world.setting.configuration)
     assert bool(plan.domains) == (preset in judge_disk(backing, inventory).presets)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_in_a_group_that_is_not_whole_presets_are_those_that_a_plan_takes(preset: str) -> None:
+    backing = make_backing()
+    group = replace(make_group(), attributes="wz-pn-")
+    inventory = replace(make_inventory(backing, make_volume(), preset), groups=(group,))
+    world = GOOD.with_preset(preset)
+    plan = plan_backup(world.job, inventory, world.setting.configuration)
+    verdict = judge_disk(backing, inventory)
+    assert bool(plan.domains) == (preset in verdict.presets)
+    assert "no snapshot: its volume group lacks physical volumes" == verdict.reason
 
 
 @pytest.mark.parametrize("kind", [BackingKind.CDROM, BackingKind.EMPTY])

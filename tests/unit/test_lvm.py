@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.lvm_rows import (
     ROOT_UUID,
     RUN,
     SNAP_UUID,
+    group_report,
     make_row,
     make_snapshot_row,
     read,
@@ -64,6 +66,34 @@ def test_a_volume_is_found_by_either_path() -> None:
 def test_hidden_volumes_have_no_path_to_be_found_by() -> None:
     _, lvm = make_lvm(report(make_row(lv_name="[web_root]", lv_path="", lv_dm_path="")))
     assert lvm.find_volume("") is None
+
+
+def test_reports_do_not_depend_on_what_lvm_conf_asks_for() -> None:
+    host, lvm = make_lvm(report(make_row()), vgs=group_report())
+    lvm.list_volumes("xenvols")
+    lvm.list_groups()
+    for command in host.calls:
+        given = command.argv[command.argv.index("--config") + 1]
+        assert re.fullmatch(r"report\{[^{}]*\}", given), given
+        for setting in (
+            "binary_values_as_numeric=0",
+            'list_item_separator=","',
+            "mark_hidden_devices=1",
+        ):
+            assert setting in given.removeprefix("report{").removesuffix("}").split()
+    assert ("--", "xenvols") == host.calls[0].argv[-2:]
+
+
+def test_a_thin_volume_with_a_thick_snapshot_gets_a_thin_one() -> None:
+    """It bears the letter of an origin then; LVM would take the pool's snapshot for it."""
+    origin = make_row(lv_name="thin01", lv_attr="owi-aotz--", pool_lv="pool")
+    made = make_snapshot_row(
+        lv_name="thin01.xb", lv_attr="Vwi-a-tz-k", origin="thin01", pool_lv="pool"
+    )
+    host, lvm = make_lvm(report(origin, made))
+    (found, _) = lvm.list_volumes()
+    lvm.create_thin_snapshot(found, name="thin01.xb", run_id=RUN)
+    assert "--size" not in " ".join(changes(host))
 
 
 def test_a_failed_listing_is_an_error() -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.lvm_rows import SNAP_UUID, make_row, make_snapshot_row, read, read_snapshot, report
+from tests.lvm_rows import (
+    SNAP_UUID,
+    group_report,
+    make_row,
+    make_snapshot_row,
+    read,
+    read_snapshot,
+    report,
+)
 from tests.recorded import load_recording
 from xenbackup.dom0.lvm_parsers import parse_groups, parse_volumes
 from xenbackup.errors import UnexpectedOutput
@@ -76,6 +84,72 @@ def test_the_fifth_letter_tells_the_state(
 ) -> None:
     volume = read(lv_attr=attributes)
     assert (invalid, suspended, active) == (volume.invalid, volume.suspended, volume.active)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "thin"),
+    [
+        ("Vwi-aotz--", True),
+        # With a thick snapshot, or the origin of a thin volume in another pool.
+        ("owi-aotz--", True),
+        ("Owi-aotz--", True),
+        # A plain volume that thin ones were made from, the pool itself, its data.
+        ("owi-aos---", False),
+        ("ori-------", False),
+        ("twi-aotz--", False),
+        ("Twi-ao----", False),
+    ],
+)
+def test_the_first_and_seventh_letter_tell_what_is_thin(attributes: str, thin: bool) -> None:
+    assert thin == read(lv_attr=attributes).thin
+
+
+@pytest.mark.parametrize(
+    ("attributes", "locked", "partial"),
+    [
+        ("-wi-ao----", False, False),
+        ("-wI-ao----", True, False),
+        ("-wi-ao--p-", False, True),
+        ("pwC---m-p-", True, True),
+    ],
+)
+def test_the_third_and_ninth_letter_tell_what_lvm_refuses(
+    attributes: str, locked: bool, partial: bool
+) -> None:
+    volume = read(lv_attr=attributes)
+    assert (locked, partial) == (volume.locked, volume.partial)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "partial"), [("wz--n-", False), ("wz-pn-", True), ("", False)]
+)
+def test_a_group_that_lacks_disks_is_partial(attributes: str, partial: bool) -> None:
+    (group,) = parse_groups("vgs", group_report(vg_attr=attributes))
+    assert (attributes, partial) == (group.attributes, group.partial)
+
+
+@pytest.mark.parametrize("attributes", ["wz", "wz--n-x", "٣٣٣٣٣٣", "wz--n "])
+def test_group_attributes_of_another_shape_are_refused(attributes: str) -> None:
+    with pytest.raises(UnexpectedOutput, match="vgs"):
+        parse_groups("vgs", group_report(vg_attr=attributes))
+
+
+@pytest.mark.parametrize(
+    ("opened", "invalid", "expected"),
+    [
+        ("open", "snapshot invalid", (True, True)),
+        ("1", "1", (True, True)),
+        ("", "", (False, False)),
+        ("0", "0", (False, False)),
+        ("unknown", "unknown", (False, False)),
+        ("-1", "-1", (False, False)),
+    ],
+)
+def test_fields_of_two_values_are_read_in_words_and_in_numbers(
+    opened: str, invalid: str, expected: tuple[bool, bool]
+) -> None:
+    volume = read(lv_attr="-wi-a-----", lv_device_open=opened, lv_snapshot_invalid=invalid)
+    assert expected == (volume.open, volume.invalid)
 
 
 def test_an_overflowed_snapshot_is_invalid_by_its_own_field() -> None:

@@ -87,7 +87,9 @@ def codes(resources: Resources) -> list[str]:
         ("dom0_mem=1536M,max:1536M console=com1", []),
         ("console=com1", ["dom0-mem-missing"]),
         ("dom0_mem=256M", ["dom0-mem-small"]),
-        ("dom0_mem=max:512M", ["dom0-mem-no-size"]),
+        ("dom0_mem=max:512M", []),
+        ("dom0_mem=max:511M", ["dom0-mem-small"]),
+        ("dom0_mem=max:", ["dom0-mem-no-size"]),
     ],
 )
 def test_dom0_keeps_at_least_512_mib(host: PlacedHost, xen_line: str, expected: list[str]) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 import types
 from collections.abc import Callable
-from datetime import datetime
 
 import pytest
 
@@ -27,8 +26,7 @@ from xenbackup.model.job import (
     Webhook,
 )
 from xenbackup.model.run import RoundResult
-from xenbackup.service.messages import EndedRound, Remark
-from xenbackup.service.night import Night, Patience
+from xenbackup.service.night import Patience
 from xenbackup.service.notify import Teller
 
 JOB = Job(
@@ -68,6 +66,7 @@ def make_teller(
     patience: Patience = NEVER,
     refresh: Callable[[], None] | None = None,
     waits: tuple[float, ...] = (0.0, 0.0),
+    on_told: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> Teller:
     return Teller(
         notify,
@@ -77,6 +76,7 @@ def make_teller(
         patience=patience,
         refresh=refresh,
         retry_waits_seconds=waits,
+        on_told=on_told,
     )
 
 
@@ -156,6 +156,30 @@ def test_dead_man_s_switch_hears_of_begin_and_end_of_a_night(
         assert teller.close(30)
 
     assert paths == server.paths()
+
+
+@pytest.mark.parametrize(
+    ("result", "lost", "paths"),
+    [
+        (GOOD, False, ["/p/start", "/p"]),
+        (GOOD, True, ["/p/start", "/p/fail"]),
+        (BAD, False, ["/p/start", "/p/fail"]),
+        (None, True, ["/p/fail"]),
+        (None, False, []),
+    ],
+)
+def test_dead_man_s_switch_hears_of_remarks_for_which_a_night_was_lost_and_of_no_others(
+    result: RoundResult | None, lost: bool, paths: list[str]
+) -> None:
+    sendmail = Sendmail()
+    with serve() as server:
+        teller = make_teller(Notify(ping=Ping(url=f"{server.url}/p"), mail=MAIL.mail), sendmail)
+        teller.remark("Look at this.", lost=lost)
+        tell(teller, *([result] if result else []))
+        assert teller.close(30)
+
+    assert paths == server.paths()
+    assert 1 == len(sendmail.letters)
 
 
 def test_way_that_fails_for_a_moment_is_tried_again() -> None:
@@ -442,41 +466,6 @@ def test_apprise_that_is_not_installed_is_told_at_once(monkeypatch: pytest.Monke
     assert 1 == len(teller.problems)
     teller.replace_notify(Notify())
     assert not teller.problems
-
-
-# Nights
-
-
-def ended(round_id: str, at: datetime = NOW) -> EndedRound:
-    return EndedRound(result=make_round(make_run("web"), round=round_id), ended_at=at)
-
-
-def test_night_is_over_when_it_has_been_quiet_for_a_while() -> None:
-    night = Night(patience=Patience(quiet_seconds=600, longest_seconds=3600))
-    assert night.find_due() is None
-    assert night.begin("a")
-    assert not night.begin("b")
-
-    night.end(ended("a"), 1000.0)
-    assert 4600.0 == night.find_due()
-    night.end(ended("b"), 1500.0)
-    assert 2100.0 == night.find_due()
-
-
-def test_round_that_lasts_does_not_hold_back_what_others_have_to_tell() -> None:
-    night = Night(patience=Patience(quiet_seconds=600, longest_seconds=3600))
-    night.begin("long")
-    night.begin("short")
-    night.end(ended("short"), 1000.0)
-    night.remark(Remark(text="x"), 4500.0)
-
-    assert 4600.0 == night.find_due()
-    rounds, remarks = night.take()
-    assert (1, 1) == (len(rounds), len(remarks))
-    assert night.find_due() is None
-    assert not night.begin("another")
-    night.end(ended("long"), 9000.0)
-    assert 12600.0 == night.find_due()
 
 
 def test_configured_webhook_gets_one_call_for_a_night() -> None:

@@ -84,6 +84,13 @@ def test_every_library_has_its_digests() -> None:
     assert [] == [entry for entry in entries if entry.strip() and "--hash=sha256:" not in entry]
 
 
+def test_package_wants_the_bus_over_which_systemd_is_asked_for_units() -> None:
+    control = (PACKAGING / "build_deb.py").read_text().split('CONTROL = """')[1].split('"""')[0]
+    (depends,) = re.findall(r"^Depends: (.*?)\n(?! )", control, flags=re.M | re.S)
+    wanted = [" ".join(entry.split()) for entry in depends.split(",")]
+    assert "default-dbus-system-bus | dbus-system-bus" in wanted
+
+
 @pytest.mark.slow
 def test_package_is_the_same_every_time(tree: Path, package: Path, tmp_path: Path) -> None:
     assert package.read_bytes() == build(tree, tmp_path).read_bytes()

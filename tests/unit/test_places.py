@@ -271,6 +271,26 @@ def test_guests_that_offer_no_suspend_are_found_among_those_that_run(tmp_path: P
     assert frozenset() == house.read_inventory().no_suspend, "it costs a command for each guest"
 
 
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ((), False),
+        (("run/systemd/system/",), True),
+        (("run/systemd/system/", "run/dbus/system_bus_socket"), False),
+        (("run/dbus/system_bus_socket",), False),
+    ],
+)
+def test_a_bus_is_missed_where_systemd_rules(
+    tmp_path: Path, there: tuple[str, ...], expected: bool
+) -> None:
+    host = build_host(tmp_path / "host")
+    for path in there:
+        place = host.place(f"/{path}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir() if path.endswith("/") else place.touch()
+    assert expected == build_house(host).read_inventory().bus_missing
+
+
 def test_guest_whose_xenstore_cannot_be_read_is_no_finding() -> None:
     root = "/local/domain/7/control"
     host = RecordedHost(

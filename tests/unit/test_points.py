@@ -96,8 +96,10 @@ def test_points_of_a_missing_destination_are_remembered(site: Site) -> None:
 
     assert listing.points == ()
     assert [summary.point for summary in listing.absent[0].remembered] == [point.point]
-    with pytest.raises(DestinationMissing, match="not every destination could be looked into"):
+    with pytest.raises(DestinationMissing, match=f"{point.point} of .* in destination local"):
         find_point(house, "web@latest")
+    with pytest.raises(DestinationMissing, match="not every destination could be looked into"):
+        find_point(house, point.point)
 
 
 def test_the_same_point_in_two_destinations_is_found_in_the_first(site: Site) -> None:

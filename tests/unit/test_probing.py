@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from xenbackup.errors import CommandFailed
 from xenbackup.model.status import PlaceState
-from xenbackup.operations.probing import Probe, Room, look_at_folder, look_at_folders
+from xenbackup.model.volume import VolumeGroup
+from xenbackup.operations.probing import (
+    Probe,
+    Room,
+    look_at_folder,
+    look_at_folders,
+    look_at_groups,
+)
 from xenbackup.storage.images import ImagesDestination
 
 
@@ -102,3 +110,56 @@ def test_silence_says_which_folder_and_for_how_long(tmp_path: Path) -> None:
         problem=f"{tmp_path} has not answered within 0 seconds. Is its server gone?",
     )
     assert expected == found
+
+
+def list_groups(*names: str) -> tuple[VolumeGroup, ...]:
+    return tuple(
+        VolumeGroup(
+            name=name, uuid=f"{place}", size_bytes=1 << 30, free_bytes=0, extent_size_bytes=1
+        )
+        for place, name in enumerate(names)
+    )
+
+
+def test_groups_are_there_or_not_and_listed_once() -> None:
+    asked = []
+
+    def ask() -> tuple[VolumeGroup, ...]:
+        asked.append(1)
+        return list_groups("system", "standby", "twice", "twice")
+
+    wanted = {"a": "standby", "b": "gone", "c": "twice"}
+    rooms = look_at_groups(wanted, ask, Probe())
+    assert {
+        "a": PlaceState.PRESENT,
+        "b": PlaceState.MISSING,
+        "c": PlaceState.UNREADABLE,
+    } == {name: room.state for name, room in rooms.items()}
+    assert "There is no volume group 'gone'." == rooms["b"].problem
+    assert [1] == asked
+
+
+def test_lvm_is_not_asked_where_no_destination_is_a_group() -> None:
+    def fail() -> tuple[VolumeGroup, ...]:
+        raise AssertionError("asked")
+
+    assert {} == look_at_groups({}, fail, Probe())
+
+
+def test_lvm_that_fails_or_hangs_is_told() -> None:
+    released = threading.Event()
+
+    def fail() -> tuple[VolumeGroup, ...]:
+        raise CommandFailed("vgs failed.")
+
+    def hang() -> tuple[VolumeGroup, ...]:
+        released.wait(60)
+        return ()
+
+    failed = look_at_groups({"a": "standby"}, fail, Probe())["a"]
+    try:
+        silent = look_at_groups({"a": "standby"}, hang, Probe(deadline_seconds=0.1))["a"]
+    finally:
+        released.set()
+    assert (PlaceState.UNREADABLE, PlaceState.SILENT) == (failed.state, silent.state)
+    assert "vgs failed." in failed.problem

@@ -83,14 +83,14 @@ def test_a_disk_that_fails_is_told_and_the_others_go_on(
     point = attic.store(1, destination="offsite")
     home = attic.host.place("/srv/offsite/web")
     (home / point).rename(home / f".deleting-{point}")
-    list_entries = Folder.list_entries
+    list_names = Folder.list_names
 
     def fail(self: Folder) -> object:
         if self.path == attic.folder:
             raise DestinationFailed("Cannot read the folder: Input/output error.")
-        return list_entries(self)
+        return list_names(self)
 
-    monkeypatch.setattr(Folder, "list_entries", fail)
+    monkeypatch.setattr(Folder, "list_names", fail)
     assert FinishedRemovals(
         points=(point,), troubles=("local: Cannot read the folder: Input/output error",)
     ) == finish_removals(attic.house)

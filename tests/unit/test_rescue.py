@@ -280,10 +280,10 @@ def test_a_guest_that_an_administrator_paused_is_never_unpaused() -> None:
         (SAVED, {}, True),
         (SAVED, {"domain": PAUSED}, False),
         (SAVED, {"domain": None}, False),
-        (SAVED, {"domain": b.make_domain(domid=77)}, False),
+        (SAVED, {"domain": b.make_domain(domid=77)}, True),
         ({**SAVED, "resuming": True}, {}, False),
         ({**SAVED, "returned_domid": b.DOMID}, {}, False),
-        (SAVED, {"boot_id": b.OTHER_BOOT}, False),
+        (SAVED, {"boot_id": b.OTHER_BOOT}, True),
         ({**SAVED, "rebuilding_boot_id": b.OTHER_BOOT}, {"boot_id": b.OTHER_BOOT}, True),
         ({"pause_begun": True}, {}, False),
     ],
@@ -357,6 +357,7 @@ TOUCHING = set(A) - {
     A.WAKE_MONITORS,
     A.RESUME_DEVICES,
     A.END_SURVIVORS,
+    A.KILL_SURVIVORS,
     A.WAIT_FOR_DEATH,
     A.CLEAR_SUSPEND_REQUEST,
 }
@@ -401,7 +402,7 @@ def test_suspended_devices_and_survivors_come_before_any_judgement(
 ) -> None:
     frozen = replace(world, suspended_devices=("xenvols-web_root",))
     assert A.RESUME_DEVICES == decide_rescue(record, frozen).action
-    alive = replace(world, suspended_devices=(), survivors=(survivor,))
+    alive = replace(world, suspended_devices=(), survivors=(survivor,), attempts=())
     assert A.END_SURVIVORS == decide_rescue(record, alive).action
 
 

@@ -259,11 +259,36 @@ def test_a_namesake_of_the_source_on_another_host_is_foreign(world: World) -> No
     world.facts = replace(FACTS, hostname="new-host")
 
     message = refuse(world)
-    world.domains = [make_domain("web", ROOT, DATA, domid=-1)]
+    world.domains = [make_domain("web", ROOT, DATA, domid=-1, configured_uuid=WEB_UUID)]
     plan = decide(world)
 
     assert f"{ROOT} bears the name of the disk's source, but that was on dom0" in message
     assert acts_of(plan) == [(ROOT, "OVERWRITE"), (DATA, "OVERWRITE")]
+
+
+@pytest.mark.parametrize(("identity", "uuid"), [("web", ""), ("web", WEB_UUID), (WEB_UUID, "")])
+def test_a_guest_of_another_host_known_by_name_alone_is_a_namesake(
+    world: World, identity: str, uuid: str
+) -> None:
+    world.facts = replace(FACTS, hostname="xen2")
+    world.domains = [make_domain("web", ROOT, DATA, domid=-1, configured_uuid=uuid)]
+    manifest = make_point(identity=identity, host=replace(make_point().host, hostname="xen1"))
+
+    message = refuse(world, manifest)
+    plan = decide(world, manifest, overwrite=True)
+
+    assert f"{ROOT} is disk xvda of web of this host (xen2)" in message
+    assert "the point is of web of host xen1" in message
+    assert acts_of(plan) == [(ROOT, "OVERWRITE"), (DATA, "OVERWRITE")]
+    assert f"{ROOT} is overwritten, whatever it held" in plan.warnings
+
+
+@pytest.mark.parametrize("there", ["dom0", ""])
+def test_a_guest_of_this_host_is_known_by_its_name(world: World, there: str) -> None:
+    world.domains = [make_domain("web", ROOT, DATA, domid=-1)]
+    manifest = make_point(identity="web", host=replace(make_point().host, hostname=there))
+
+    assert acts_of(decide(world, manifest)) == [(ROOT, "OVERWRITE"), (DATA, "OVERWRITE")]
 
 
 def test_the_guest_itself_shut_off_does_not_make_its_disks_foreign(world: World) -> None:

@@ -18,6 +18,7 @@ from xenbackup.planning.retention import Hold, Verdict, judge_job_points, judge_
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+HOST = "xen1"
 DAMAGE = Damage(found_at=NOW, reason="xvda.img: differs from its digests")
 COUNTS = tuple(field.name for field in fields(Retention))
 
@@ -252,7 +253,7 @@ def test_each_guest_and_each_destination_counts_by_itself() -> None:
     of_db = [replace(point, domain="db", identity="db") for point in nights]
     of_db[0] = replace(of_db[0], consistency=Consistency.MEMORY)
     offsite = [replace(point, destination="offsite") for point in nights[:2]]
-    verdicts = judge_job_points([*nights, *of_db, *offsite], job, BERLIN, now=NOW)
+    verdicts = judge_job_points([*nights, *of_db, *offsite], job, BERLIN, hostname=HOST, now=NOW)
     kept = [(v.point.destination, v.point.domain, v.point.point) for v in verdicts if v.keep]
     assert {
         ("usb", "web", nights[2].point),
@@ -261,6 +262,43 @@ def test_each_guest_and_each_destination_counts_by_itself() -> None:
         ("offsite", "web", nights[1].point),
     } == set(kept)
     assert 8 == len(verdicts)
+
+
+def test_points_of_another_host_stay_and_stand_for_none_of_ours() -> None:
+    job = Job(
+        name="nightly",
+        pipeline=PipelineSpec(preset="crash"),
+        destination="usb",
+        domains=("*",),
+        retention=Retention(daily=1),
+    )
+    ours = [replace(point, host=HOST) for point in make_nights(3)]
+    theirs = [
+        make_point(point.created_at + timedelta(minutes=9), number, host="xen2")
+        for number, point in enumerate(ours, start=10)
+    ]
+    nobody_knows = make_point(NOW - timedelta(days=9), 20)
+    verdicts = judge_job_points([*ours, *theirs, nobody_knows], job, BERLIN, hostname=HOST, now=NOW)
+    assert {ours[-1].point, *(point.point for point in theirs)} == list_kept(verdicts)
+    told = {verdict.point.point: verdict.text for verdict in verdicts}
+    why = "kept: made on host xen2, and only its own retention removes it"
+    assert {why} == {told[point.point] for point in theirs}
+
+
+def test_a_guest_with_a_uuid_is_one_wherever_it_ran() -> None:
+    job = Job(
+        name="nightly",
+        pipeline=PipelineSpec(preset="crash"),
+        destination="usb",
+        domains=("*",),
+        retention=Retention(daily=1),
+    )
+    older, newer = (
+        replace(point, identity="7b6c97b9-bc1e-4273-8175-79ad2f3505e8", host=host)
+        for point, host in zip(make_nights(2), ("xen2", HOST), strict=True)
+    )
+    verdicts = judge_job_points([older, newer], job, BERLIN, hostname=HOST, now=NOW)
+    assert {newer.point} == list_kept(verdicts)
 
 
 # For any points and counts

@@ -72,6 +72,7 @@ def judge(
 ) -> tuple[DomainStatus, ...]:
     return judge_domains(
         Evidence(
+            now=NOW,
             jobs=jobs,
             promises={job.name: promise if job.schedule else Promise(made=False) for job in jobs},
             points=points,
@@ -214,6 +215,7 @@ def test_jobs_by_hand_alone_have_one_line_with_the_newest_point() -> None:
 def test_a_guest_that_went_is_gone_and_not_late() -> None:
     found = judge_domains(
         Evidence(
+            now=NOW,
             jobs=(JOB,),
             promises={"nightly": LAST_NIGHT},
             points=(make_point("old", at=NIGHT - timedelta(days=40)),),

@@ -165,6 +165,14 @@ def test_commands_of_a_dead_service_are_left_to_end(name: str) -> None:
     assert ["process"] == read_settings(f"{name}.service")["Service.KillMode"]
 
 
+@pytest.mark.parametrize("name", ["xenbackup", "xenbackup-recover", "xenbackup-run@"])
+def test_what_restores_guests_is_ordered_after_the_bus_and_does_not_need_it(name: str) -> None:
+    assert "dbus.service" in read_words(f"{name}.service", "Unit.After")
+    settings = read_settings(f"{name}.service")
+    pulled = {"Wants", "Requires", "Requisite", "BindsTo"}
+    assert set() == {key for key in settings if key.removeprefix("Unit.") in pulled}
+
+
 def test_daemon_is_started_again_however_often_it_fails() -> None:
     settings = read_settings("xenbackup.service")
     assert ["on-failure"] == settings["Service.Restart"]

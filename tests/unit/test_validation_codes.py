@@ -39,7 +39,13 @@ from xenbackup.planning.validation import CODES, make_problem, validate, validat
 # run owes is told by its journal, what verification found by the catalog. Programs and libraries
 # for telling people: test_tellable.py.
 OF_TELLING = {"hook-unfit", "sendmail-missing", "apprise-missing", "metrics-folder-missing"}
-OF_OPERATIONS = {"host-unreadable", "debt-owed", "snapshots-owed", "point-damaged", "restore-unfinished"} | OF_TELLING
+OF_OPERATIONS = {
+    "host-unreadable",
+    "debt-owed",
+    "snapshots-owed",
+    "point-damaged",
+    "restore-unfinished",
+} | OF_TELLING
 CASES = (
     *test_validation_guests.CASES,
     *test_validation_host.CASES,

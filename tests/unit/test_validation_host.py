@@ -65,7 +65,7 @@ CASES = (
     ),
     Case(
         code="dom0-mem-no-size",
-        bad=GOOD.with_dom0(on_xen_line="max:4G", limit_mib=None),
+        bad=GOOD.with_dom0(on_xen_line="plenty", limit_mib=None),
     ),
     Case(
         code="dom0-mem-small",
@@ -98,6 +98,11 @@ CASES = (
         code="pciback-unknown",
         bad=with_pci("router", early=None),
         good=with_pci("router", early=True),
+    ),
+    Case(
+        code="bus-missing",
+        bad=GOOD.with_host(bus_missing=True),
+        good=GOOD.with_host(bus_missing=False),
     ),
     Case(
         code="inventory-incomplete",

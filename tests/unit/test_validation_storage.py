@@ -21,7 +21,7 @@ from tests.unit.worlds import (
     make_volume,
 )
 from xenbackup.model.backing import BackingKind, DiskBacking
-from xenbackup.model.domain import Disk
+from xenbackup.model.domain import Disk, GuestKind
 from xenbackup.model.inventory import PlaceSight
 from xenbackup.model.job import DestinationKind
 from xenbackup.model.plan import SnapshotKind
@@ -58,8 +58,9 @@ def with_disk(target: str, kind: BackingKind, problem: str = "", **fields: objec
     return world.with_volumes()
 
 
-def with_group(free_bytes: int) -> World:
-    return GOOD.with_host(groups=(make_group(free_bytes),))
+def with_group(free_bytes: int, attributes: str = "") -> World:
+    group = replace(make_group(free_bytes), attributes=attributes)
+    return GOOD.with_host(groups=(group,))
 
 
 def with_pool(data: float | None, metadata: float | None) -> World:
@@ -88,6 +89,24 @@ def with_off_guest(*, user_domid: int = 7, user_writable: bool = True) -> World:
     return world.with_host(domains=(off, make_guest("db", domid=user_domid)))
 
 
+def with_image(image_format: str, *, writable: bool = True) -> World:
+    """The guest's disk is an image file on a file system that takes reflink copies."""
+    disk = Disk(vdev="xvda", target="/srv/web.img", format=image_format, writable=writable)
+    backing = make_backing(
+        target=disk.target,
+        kind=BackingKind.IMAGE_FILE,
+        lv_uuid="",
+        group="",
+        snapshot=SnapshotKind.NONE,
+        format=image_format,
+        writable=writable,
+        can_reflink=True,
+    )
+    world = GOOD.with_guest(disks=(disk,)).with_host(backings=(backing,))
+    return world.with_volumes()
+
+
+QCOW2 = with_image("qcow2")
 ABSENT = with_disk("/srv/web.img", BackingKind.ABSENT, problem="No such file or directory")
 CASES = (
     # Disks
@@ -122,6 +141,21 @@ CASES = (
         good=with_disk("/srv/web.img", BackingKind.IMAGE_FILE).with_preset("cold"),
         domain="web",
     ),
+    Case(code="image-not-flushed", bad=QCOW2, good=QCOW2.with_preset("snapshot"), domain="web"),
+    Case(code="image-not-flushed", bad=QCOW2, good=QCOW2.with_preset("crash"), domain="web"),
+    Case(
+        code="image-not-flushed",
+        bad=QCOW2.with_guest(kind=GuestKind.PVH),
+        good=QCOW2.with_guest(kind=GuestKind.HVM),
+        domain="web",
+    ),
+    Case(code="image-not-flushed", bad=with_image("qed"), good=with_image("raw"), domain="web"),
+    Case(
+        code="image-not-flushed",
+        bad=with_image("qcow2"),
+        good=with_image("qcow2", writable=False),
+        domain="web",
+    ),
     Case(
         code="disk-merging",
         bad=GOOD.with_volumes(make_volume(attributes="Owi-aos---")),
@@ -132,6 +166,36 @@ CASES = (
         code="disk-is-snapshot",
         bad=GOOD.with_volumes(make_volume(attributes="swi-aos---")),
         good=GOOD.with_volumes(make_volume(attributes="swi-aos---")).with_preset("cold"),
+        domain="web",
+    ),
+    Case(
+        code="disk-locked",
+        bad=GOOD.with_volumes(make_volume(attributes="-wI-ao----")),
+        good=GOOD.with_volumes(make_volume(attributes="-wI-ao----")).with_preset("cold"),
+        domain="web",
+    ),
+    Case(
+        code="disk-incomplete",
+        bad=GOOD.with_volumes(make_volume(attributes="-wi-ao--p-")).with_preset("cold"),
+        good=GOOD.with_volumes(make_volume(attributes="rwi-aor-p-")).with_preset("cold"),
+        domain="web",
+    ),
+    Case(
+        code="disk-incomplete",
+        bad=GOOD.with_volumes(make_volume(attributes="rwi-aor-p-")),
+        good=GOOD.with_volumes(make_volume(attributes="rwi-aor-r-")),
+        domain="web",
+    ),
+    Case(
+        code="group-incomplete",
+        bad=with_group(100 * GIB, "wz-pn-"),
+        good=with_group(100 * GIB, "wz--n-"),
+        domain="web",
+    ),
+    Case(
+        code="group-incomplete",
+        bad=with_group(100 * GIB, "wz-pn-"),
+        good=with_group(100 * GIB, "wz-pn-").with_preset("cold"),
         domain="web",
     ),
     Case(

@@ -36,9 +36,10 @@ class Scene:
     """A simulated host with a group of prepared volumes, and the destination on it."""
 
     spec = SPEC
+    group = GroupSpec(name="backup")
 
     def __init__(self, folder: Path) -> None:
-        create_host(folder / "host", groups=(GroupSpec(), GroupSpec(name="backup")))
+        create_host(folder / "host", groups=(GroupSpec(), self.group))
         self.folder = folder
         self.host = SimulatedHost(folder / "host")
         self.lvm = Lvm(self.host)

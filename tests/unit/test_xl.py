@@ -29,7 +29,8 @@ def make_host(answers: dict[str, Answer] | None = None) -> RecordedHost:
             "xl list -l": CONFIGURATIONS,
             "xl list -v": TABLE,
             "xl vcpu-list": load_recording("xl-vcpu-list").stdout,
-            "xl sched-credit2 -d 6": "Name  ID Weight  Cap\nweb   6    256    0\n",
+            "xl sched-credit2": load_recording("xl-sched-credit2").stdout,
+            "xl sched-credit": "",
         }
     )
     host.answers.update(answers or {})
@@ -204,14 +205,94 @@ def test_tuning_is_read_whole() -> None:
         weight=256,
         cap=0,
         vcpus=1,
+        pool="Pool-0",
     )
     assert expected == Xl(host).read_tuning(web)
+    assert "xl sched-credit" not in host.lines, "one table is enough where the guest stands in it"
 
 
 def test_tuning_under_another_scheduler_has_no_weight() -> None:
-    host = make_host({"xl info": INFO.replace(": credit2", ": null")})
+    host = make_host({"xl info": INFO.replace(": credit2", ": null"), "xl sched-credit2": ""})
     tuning = Xl(host).read_tuning(Xl(host).list_domains()[1])
     assert ("null", None, None) == (tuning.scheduler, tuning.weight, tuning.cap)
+
+
+FAST = """\
+Cpupool fast: tslice=30ms ratelimit=1000us migration-delay=0us
+Name                                ID Weight  Cap
+web                                  6    512   50
+"""
+WITHOUT_WEB = "".join(
+    f"{line}\n"
+    for line in load_recording("xl-sched-credit2").stdout.splitlines()
+    if not line.startswith("web")
+)
+
+
+def test_guest_in_a_pool_with_another_scheduler_is_found_in_its_table() -> None:
+    host = make_host({"xl sched-credit2": WITHOUT_WEB, "xl sched-credit": FAST})
+    # What xl answers when a scheduler is asked for a domain of another one.
+    host.answers["xl sched-credit2 -d 6"] = answer(
+        exit_code=1, stderr="returned credit not credit2"
+    )
+    tuning = Xl(host).read_tuning(Xl(host).list_domains()[1])
+    assert ("credit", 512, 50, "fast") == (
+        tuning.scheduler,
+        tuning.weight,
+        tuning.cap,
+        tuning.pool,
+    )
+
+
+def test_guest_in_a_pool_without_weights_has_none() -> None:
+    host = make_host({"xl sched-credit2": WITHOUT_WEB})
+    tuning = Xl(host).read_tuning(Xl(host).list_domains()[1])
+    assert ("credit2", None, None, "") == (
+        tuning.scheduler,
+        tuning.weight,
+        tuning.cap,
+        tuning.pool,
+    )
+
+
+def test_table_that_ends_with_a_domain_is_asked_for_once_more() -> None:
+    host = make_host()
+    whole = host.answers["xl sched-credit2"]
+    assert isinstance(whole, str)
+    ended = answer(exit_code=1, stderr="libxl: error: Getting domain sched credit2")
+    host.answers["xl sched-credit2"] = [ended, answer(whole)]
+    assert 256 == Xl(host).read_tuning(Xl(host).list_domains()[1]).weight
+    host.answers["xl sched-credit2"] = ended
+    with pytest.raises(CommandFailed, match="sched-credit2"):
+        Xl(host).read_tuning(Xl(host).list_domains()[1])
+
+
+def test_guest_is_moved_to_its_pool_before_it_is_tuned() -> None:
+    host = make_host({"xl cpupool-migrate": answer(), "xl sched-credit -d 6": answer()})
+    host.answers["xl sched-credit2"] = [
+        answer(load_recording("xl-sched-credit2").stdout),
+        answer(WITHOUT_WEB),
+    ]
+    host.answers["xl sched-credit"] = [
+        answer(FAST.replace("512   50", "256    0")),
+        answer(FAST),
+    ]
+    wanted = Tuning(scheduler="credit", weight=512, cap=50, vcpus=1, pool="fast")
+    assert () == Xl(host).apply_tuning(6, wanted)
+    acts = [line for line in host.lines if "migrate" in line or "-w" in line]
+    assert ["xl cpupool-migrate 6 fast", "xl sched-credit -d 6 -w 512 -c 50"] == acts
+
+
+def test_guest_that_stays_out_of_its_pool_is_told() -> None:
+    host = make_host({"xl cpupool-migrate": answer(exit_code=1, stderr="unknown cpupool 'fast'\n")})
+    wanted = Tuning(scheduler="credit", weight=512, cap=50, vcpus=1, pool="fast")
+    assert (
+        "`xl cpupool-migrate 6 fast` failed: unknown cpupool 'fast'",
+        "cpupool: fast before, Pool-0 now",
+        "scheduler: credit before, credit2 now",
+        "scheduler weight: 512 before, 256 now",
+        "scheduler cap: 50 before, 0 now",
+    ) == Xl(host).apply_tuning(6, wanted)
 
 
 WANTED = Tuning(
@@ -233,11 +314,11 @@ def test_only_what_differs_is_applied_and_seen_again() -> None:
     host.answers["xl vcpu-list"] = [answer(vcpus), answer(pinned)]
     host.answers["xl vcpu-pin"] = answer()
     shares = "Name  ID Weight  Cap\nweb   6    {}    {}\n"
-    host.answers["xl sched-credit2 -d 6"] = [
+    host.answers["xl sched-credit2"] = [
         answer(shares.format(256, 0)),
-        answer(),
         answer(shares.format(128, 200)),
     ]
+    host.answers["xl sched-credit2 -d 6"] = answer()
     assert () == Xl(host).apply_tuning(6, WANTED)
     acts = [line for line in host.lines if "pin" in line or "-w" in line or "vcpu-set" in line]
     assert ["xl vcpu-pin 6 0 1 all", "xl sched-credit2 -d 6 -w 128 -c 200"] == acts

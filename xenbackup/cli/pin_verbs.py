@@ -45,6 +45,8 @@ def unpin(invocation: Invocation, point: str) -> int:
 
 def _tell(invocation: Invocation, result: PinResult, now: str, before: str) -> int:
     found = result.point
+    for message in result.warnings:
+        invocation.warn(message)
     if invocation.json:
         shape = {"schema": SCHEMA, "changed": result.changed, "point": shape_summary(found)}
         invocation.output.emit(shape)

@@ -54,8 +54,8 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
     if manifest.excluded_disks:
         fields.append(("left out", ", ".join(manifest.excluded_disks)))
     if (damage := found.summary.damage) is not None:
-        when = f" on {format_time(damage.found_at, now=now)}" if damage.found_at else ""
-        fields.append(("damaged", Styled(f"found{when}: {show_text(damage.reason)}", Colour.RED)))
+        when = f"found on {format_time(damage.found_at, now=now)}: " if damage.found_at else ""
+        fields.append(("damaged", Styled(f"{when}{show_text(damage.reason)}", Colour.RED)))
     if found.summary.pinned:
         fields.append(("pinned", "yes: it is never pruned"))
     rows = [
@@ -72,8 +72,13 @@ def report_point(house: House, found: FoundPoint, page: Page, now: datetime) -> 
         memory = manifest.memory
         shown = memory.digest[:_DIGEST_LETTERS]
         rows.append(("-", memory.file, format_size(memory.size_bytes), shown, "memory"))
+    doubts = [
+        page.note(show_text(message), mark="Warning:", colour=Colour.YELLOW)
+        for message in found.warnings
+    ]
     parts = [
         page.fields(fields),
+        *doubts,
         "",
         page.table(("DISK", "FILE", "SIZE", "BLAKE3", "CAME FROM"), rows, "llr"),
         "",
@@ -119,6 +124,7 @@ def shape_point(house: House, found: FoundPoint) -> dict[str, object]:
             "product_version": manifest.host.product_version,
         },
         "created_at": shape_time(manifest.created_at),
+        "warnings": list(found.warnings),
     }
 
 

@@ -79,7 +79,10 @@ def restore(  # noqa: PLR0917 - click hands over every option by its name
     )
     house = invocation.open_house()
     with StopRequest(_STOPPING) as stop:
-        plan = plan_restore(house, find_point(house, point), options)
+        found = find_point(house, point)
+        for message in found.warnings:
+            invocation.warn(message)
+        plan = plan_restore(house, found, options)
         if dry_run:
             return _show_plan(invocation, plan)
         if not invocation.json:

@@ -272,7 +272,14 @@ def _report_due(report: StatusReport, page: Page, clock: _Clock) -> str:
 def _report_destinations(report: StatusReport, page: Page) -> str:
     rows = [_list_destination(place) for place in report.destinations]
     headers = ("NAME", "KIND", "FREE", "OF", "POINTS", "GROWTH", "FULL IN", "STATE")
-    return page.table(headers, rows, "llrrrrrl") if rows else ""
+    parts = [page.table(headers, rows, "llrrrrrl")] if rows else []
+    parts += [page.note(_tell_foreign(place)) for place in report.destinations if place.foreign]
+    return "\n".join(parts)
+
+
+def _tell_foreign(place: DestinationStatus) -> str:
+    what = "point there is" if place.foreign == 1 else "points there are"
+    return f"{show_text(place.name)}: {place.foreign} more {what} of guests of another host."
 
 
 def _list_destination(place: DestinationStatus) -> Sequence[Cell]:

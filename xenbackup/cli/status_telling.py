@@ -185,6 +185,7 @@ def list_performance(report: StatusReport) -> Iterator[str]:
     yield f"runs_failed={sum(run.outcome is Outcome.FAILED for run in runs)}"
     yield f"open_runs={len(report.open_runs)}"
     yield f"damaged_points={len(report.damaged) + report.damaged_left_out}"
+    yield f"future_points={len(report.future) + report.future_left_out}"
     for place in report.destinations:
         if place.free_bytes is not None and place.total_bytes is not None:
             name = "".join(letter for letter in show_text(place.name) if letter not in "'|=")

@@ -16,6 +16,9 @@ _KIB = 1024
 _UNITS = {"b": 1, "k": _KIB, "m": _KIB**2, "g": _KIB**3, "t": _KIB**4}
 _PART = re.compile(r"(?P<number>0x[0-9a-f]{1,15}|[0-9]{1,18})(?P<unit>[bkmgt%]?)", re.IGNORECASE)
 _PARTS_LIMIT = 2
+_RESERVE_SHARE = 16
+_RESERVE_MIB = 128
+"""What Xen keeps of the host's memory where nothing gives dom0 a size (dom0_build.c)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +44,12 @@ class Dom0MemoryRule:
     maximum: MemoryAmount | None = None
 
     def promise_mib(self, total_mib: int) -> int | None:
-        """What dom0 gets at least at boot; None when the rule gives neither a size nor a minimum.
+        """What dom0 gets at least at boot; None when the rule gives no amount at all.
 
         Xen's own order: a minimum above the maximum is ignored, the size is kept between both, and
-        nobody gets more than there is.
+        nobody gets more than there is. Without a size dom0 gets all but a reserve of a sixteenth,
+        128 MiB at most; of that the maximum leaves it so much, and a minimum alone promises only
+        itself.
         """
         size, minimum, maximum = (
             amount.resolve_mib(total_mib) if amount else None
@@ -54,7 +59,9 @@ class Dom0MemoryRule:
             minimum = None
         promised = size if size is not None else minimum
         if promised is None:
-            return None
+            if maximum is None:
+                return None
+            promised = total_mib - min(total_mib // _RESERVE_SHARE, _RESERVE_MIB)
         promised = max(promised, minimum or 0)
         return min(promised, total_mib if maximum is None else maximum, total_mib)
 

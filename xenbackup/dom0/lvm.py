@@ -34,6 +34,9 @@ _READ_TIMEOUT_SECONDS = 60.0
 _CHANGE_TIMEOUT_SECONDS = 120.0
 _TAG_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-/=!:&#")
 _MIB = 1 << 20
+# lvm.conf may ask for other spellings; what stands on the command line goes before it. The youngest
+# of these came with LVM 2.02.140, `--reportformat` with 2.02.158: whoever knows that knows them.
+_REPORT_STYLE = 'report{binary_values_as_numeric=0 list_item_separator="," mark_hidden_devices=1}'
 
 
 class Lvm:
@@ -330,7 +333,7 @@ class Lvm:
 
 def _report(tool: str, fields: str, *options: str) -> tuple[str, ...]:
     form = ("--reportformat", "json", "--units", "b", "--nosuffix", "--options", fields)
-    return (tool, *options, *form)
+    return (tool, *options, "--config", _REPORT_STYLE, *form)
 
 
 def _check_ours(lv: LogicalVolume, run_id: str) -> None:

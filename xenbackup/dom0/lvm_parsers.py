@@ -22,10 +22,11 @@ VOLUME_FIELDS = (
     "data_percent,metadata_percent,lv_path,lv_dm_path,lv_active,lv_device_open,"
     "lv_snapshot_invalid,lv_merging"
 )
-GROUP_FIELDS = "vg_uuid,vg_name,vg_size,vg_free,vg_extent_size"
+GROUP_FIELDS = "vg_uuid,vg_name,vg_size,vg_free,vg_extent_size,vg_attr"
 
 _UUID = re.compile(r"[A-Za-z0-9]{6}(-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}")
 _NAME = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}")
+_GROUP_ATTRIBUTES = re.compile(r"([A-Za-z-]{6})?")
 _ATTRIBUTES = re.compile(r"[A-Za-z-]{10}")
 _PATH = re.compile(r"/dev/[A-Za-z0-9+_.:@/-]+")
 
@@ -56,19 +57,24 @@ def parse_groups(command: str, text: str) -> tuple[VolumeGroup, ...]:
     """Rows of `vgs --reportformat json --units b --nosuffix -o GROUP_FIELDS`.
 
         {"vg_uuid":"vqKBFM-…", "vg_name":"xenvols", "vg_size":"8585740288",
-         "vg_free":"7402946560", "vg_extent_size":"4194304"}
+         "vg_free":"7402946560", "vg_extent_size":"4194304", "vg_attr":"wz--n-"}
 
     Raises: UnexpectedOutput.
     """
-    return tuple(
-        VolumeGroup(
-            uuid=_pick_uuid(command, row, "vg_uuid"),
-            name=_pick_name(command, row, "vg_name"),
-            size_bytes=parse_count(command, pick_text(command, row, "vg_size")),
-            free_bytes=parse_count(command, pick_text(command, row, "vg_free")),
-            extent_size_bytes=parse_count(command, pick_text(command, row, "vg_extent_size")),
-        )
-        for row in _rows(command, text, "vg")
+    return tuple(_read_group(command, row) for row in _rows(command, text, "vg"))
+
+
+def _read_group(command: str, row: Mapping[str, object]) -> VolumeGroup:
+    attributes = pick_text(command, row, "vg_attr")
+    if not _GROUP_ATTRIBUTES.fullmatch(attributes):
+        raise refuse_output(command, attributes, expected="six attribute letters")
+    return VolumeGroup(
+        uuid=_pick_uuid(command, row, "vg_uuid"),
+        name=_pick_name(command, row, "vg_name"),
+        size_bytes=parse_count(command, pick_text(command, row, "vg_size")),
+        free_bytes=parse_count(command, pick_text(command, row, "vg_free")),
+        extent_size_bytes=parse_count(command, pick_text(command, row, "vg_extent_size")),
+        attributes=attributes,
     )
 
 
@@ -87,12 +93,8 @@ def _read_volume(command: str, row: Mapping[str, object]) -> LogicalVolume:
     attributes = pick_text(command, row, "lv_attr")
     if not _ATTRIBUTES.fullmatch(attributes):
         raise refuse_output(command, attributes, expected="ten attribute letters")
-    invalid = pick_text(command, row, "lv_snapshot_invalid")
-    if invalid not in ("", "unknown", "snapshot invalid"):
-        raise refuse_output(command, invalid, expected="lv_snapshot_invalid")
-    opened = pick_text(command, row, "lv_device_open")
-    if opened not in ("", "unknown", "open"):
-        raise refuse_output(command, opened, expected="lv_device_open")
+    invalid = _pick_binary(command, row, "lv_snapshot_invalid", "snapshot invalid")
+    opened = _pick_binary(command, row, "lv_device_open", "open")
     return LogicalVolume(
         uuid=_pick_uuid(command, row, "lv_uuid"),
         name=_check_name(command, _bare(shown)),
@@ -109,9 +111,17 @@ def _read_volume(command: str, row: Mapping[str, object]) -> LogicalVolume:
         snapshot_percent=parse_percent(command, pick_text(command, row, "snap_percent")),
         data_percent=parse_percent(command, pick_text(command, row, "data_percent")),
         metadata_percent=parse_percent(command, pick_text(command, row, "metadata_percent")),
-        open=opened == "open" or attributes[5] == "o",
-        invalid=invalid == "snapshot invalid" or attributes[4] in "IS",
+        open=opened or attributes[5] == "o",
+        invalid=invalid or attributes[4] in "IS",
     )
+
+
+def _pick_binary(command: str, row: Mapping[str, object], key: str, word: str) -> bool:
+    """A field of two values, in words or (report/binary_values_as_numeric) as 1, 0 and -1."""
+    shown = pick_text(command, row, key)
+    if shown not in (word, "1", "", "0", "unknown", "-1"):
+        raise refuse_output(command, shown, expected=key)
+    return shown in (word, "1")
 
 
 def _bare(shown: str) -> str:

@@ -16,13 +16,21 @@ from xenbackup.dom0.host import Host
 from xenbackup.model.command import Process
 
 LOG_FOLDER = "/var/log/xen"
+_ARRIVED = "(--incoming)?"
+"""A guest that was migrated to this host is watched under the name it had on its way."""
+
+_ROTATED = r"(\.[0-9]{1,3}|-[0-9]{8}(-[0-9]{1,10})?)?( \(deleted\))?"
+"""By xl itself, which counts, or by logrotate, which may write the date."""
+
+_ANY_LOG = re.compile(rf"{re.escape(LOG_FOLDER)}/xl-.+\.log{_ROTATED}", re.DOTALL)
+_WATCHING_VERBS = frozenset(("create", "restore", "migrate-receive"))
 
 
 def find_monitors(host: Host, domain_name: str) -> tuple[Process, ...]:
     """Monitors of the domain: xl processes whose output goes to its log.
 
     xl renames that log when the next one is opened, so an older monitor writes to
-    `xl-NAME.log.1`, or to a file deleted meanwhile.
+    `xl-NAME.log.1`, or to a file deleted meanwhile. It keeps its log when its guest is renamed.
     """
     return tuple(
         process for process in host.list_processes() if is_monitor_of(process, domain_name)
@@ -31,10 +39,32 @@ def find_monitors(host: Host, domain_name: str) -> tuple[Process, ...]:
 
 def is_monitor_of(process: Process, domain_name: str) -> bool:
     """Whether an xl daemon's log, and so the daemon, belongs to the domain of this name."""
-    if not process.argv or PurePath(process.argv[0]).name != "xl":
-        return False
-    log = re.escape(f"{LOG_FOLDER}/xl-{domain_name}.log")
-    return re.fullmatch(log + r"(\.[0-9]{1,3})?( \(deleted\))?", process.log_path) is not None
+    log = f"{re.escape(f'{LOG_FOLDER}/xl-{domain_name}')}{_ARRIVED}\\.log{_ROTATED}"
+    return _is_xl(process) and re.fullmatch(log, process.log_path) is not None
+
+
+def is_any_monitor(process: Process) -> bool:
+    """Whether it is the monitor of some domain, whatever that is called by now."""
+    verb = next((word for word in process.argv[1:] if not word.startswith("-")), "")
+    return (
+        _is_xl(process)
+        and verb in _WATCHING_VERBS
+        and _ANY_LOG.fullmatch(process.log_path) is not None
+    )
+
+
+def find_nameless_monitors(host: Host, names: Iterable[str]) -> tuple[Process, ...]:
+    """Monitors that belong to none of these domains by name: theirs were renamed, or are gone."""
+    listed = frozenset(names)
+    return tuple(
+        process
+        for process in host.list_processes()
+        if is_any_monitor(process) and not any(is_monitor_of(process, name) for name in listed)
+    )
+
+
+def _is_xl(process: Process) -> bool:
+    return bool(process.argv) and PurePath(process.argv[0]).name == "xl"
 
 
 def freeze_monitors(host: Host, processes: Iterable[Process]) -> tuple[Process, ...]:

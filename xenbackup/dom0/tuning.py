@@ -8,6 +8,9 @@ from xenbackup.model.domain import Tuning
 def compare_tuning(before: Tuning, after: Tuning) -> tuple[str, ...]:
     """Each difference as a sentence with both values; what was unknown before is not compared."""
     differences = []
+    if before.pool and before.pool != after.pool:
+        now_in = after.pool or "one that is not known"
+        differences.append(f"cpupool: {before.pool} before, {now_in} now")
     if before.vcpus and before.vcpus != after.vcpus:
         differences.append(f"virtual CPUs: {before.vcpus} before, {after.vcpus} now")
     now = {pinning.vcpu: pinning for pinning in after.pinning}

@@ -178,19 +178,43 @@ class Xl(DomainActs):
         return self.act("-N", "create", spell_path(configuration_path))
 
     def read_tuning(self, domain: Domain) -> Tuning:
-        """Pinning, weight, cap and virtual CPUs. Raises: CommandFailed, UnexpectedOutput."""
+        """Cpupool, pinning, weight, cap and virtual CPUs.
+
+        Pool and weight of a guest in a pool whose scheduler has no weights are not known.
+        Raises: CommandFailed, UnexpectedOutput.
+        """
         number = str(check_domid(domain.domid))
-        scheduler = self.read_facts().scheduler
-        weight = cap = None
-        if scheduler in _CREDIT_SCHEDULERS:
-            verb = f"sched-{scheduler}"
-            for share in parse_credit_table(f"xl {verb}", self.read(verb, "-d", number)):
-                if share.domid == domain.domid:
-                    weight, cap = share.weight, share.cap
-        pinning = parse_vcpu_table(self.read("vcpu-list", number), domain.domid)
+        scheduler, share = self._find_share(domain.domid)
         return Tuning(
-            pinning=pinning, scheduler=scheduler, weight=weight, cap=cap, vcpus=domain.vcpus
+            pinning=parse_vcpu_table(self.read("vcpu-list", number), domain.domid),
+            scheduler=scheduler,
+            weight=share.weight if share else None,
+            cap=share.cap if share else None,
+            vcpus=domain.vcpus,
+            pool=share.pool if share else "",
         )
+
+    def _find_share(self, domid: int) -> tuple[str, CreditShare | None]:
+        """The domain's row, and the scheduler in whose table it stands; the host's own without one.
+
+        Asked with `-d`, the verb of one scheduler fails for a domain in a pool of another one.
+        """
+        own = self.read_facts().scheduler
+        for scheduler in dict.fromkeys((own, *_CREDIT_SCHEDULERS)):
+            for share in self._read_shares(scheduler):
+                if share.domid == domid:
+                    return scheduler, share
+        return own, None
+
+    def _read_shares(self, scheduler: str) -> tuple[CreditShare, ...]:
+        """All rows of a scheduler, asked again once: a domain that ends just then ends the table.
+
+        xl fails for the whole table then. Raises: CommandFailed, UnexpectedOutput.
+        """
+        try:
+            return self.list_shares(scheduler)
+        except CommandFailed:
+            return self.list_shares(scheduler)
 
     def apply_tuning(self, domid: int, tuning: Tuning) -> tuple[str, ...]:
         """Set again what differs; returns what could not be set, as sentences.
@@ -199,6 +223,12 @@ class Xl(DomainActs):
         """
         number = str(check_domid(domid))
         now = self._read_tuning_of(domid)
+        failures: tuple[str, ...] = ()
+        moves = tuning.pool not in ("", now.pool)
+        if moves:
+            # First of all: another pool has its own scheduler, and processors to be pinned to.
+            failures = self.act_in_turn([("cpupool-migrate", number, tuning.pool)])
+            now = self._read_tuning_of(domid)
         acts: list[tuple[str, ...]] = []
         if tuning.vcpus and tuning.vcpus != now.vcpus:
             acts.append(("vcpu-set", number, str(tuning.vcpus)))
@@ -209,8 +239,10 @@ class Xl(DomainActs):
         if tuning.weight is not None and tuning.scheduler == now.scheduler and not same_share:
             share = ("-w", str(tuning.weight), "-c", str(tuning.cap or 0))
             acts.append((f"sched-{tuning.scheduler}", "-d", number, *share))
-        failures = self.act_in_turn(acts)
-        return (*failures, *compare_tuning(tuning, self._read_tuning_of(domid))) if acts else ()
+        failures += self.act_in_turn(acts)
+        if not (moves or acts):
+            return ()
+        return (*failures, *compare_tuning(tuning, self._read_tuning_of(domid)))
 
     def _read_tuning_of(self, domid: int) -> Tuning:
         row = next((row for row in self._read_rows() if row.domid == domid), None)

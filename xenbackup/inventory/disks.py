@@ -77,8 +77,11 @@ def read_backings(
 
 
 def choose_snapshot(volume: LogicalVolume) -> SnapshotKind:
-    """The snapshot that LVM takes of a volume: none of a snapshot, or while one is merged."""
-    if volume.thick_snapshot or volume.merging:
+    """The snapshot that LVM takes of a volume.
+
+    None of a snapshot, while one is merged, while it is moved, or of one that is not whole.
+    """
+    if volume.thick_snapshot or volume.merging or volume.locked or volume.partial:
         return SnapshotKind.NONE
     return SnapshotKind.THIN if volume.thin else SnapshotKind.THICK
 
@@ -170,6 +173,10 @@ class _DiskReader:
             draft = add_note(draft, "a snapshot is being merged into it")
         elif volume.thick_snapshot:
             draft = add_note(draft, "it is itself a snapshot: LVM takes none of it")
+        if volume.locked:
+            draft = add_note(draft, "LVM is moving it: it takes no snapshot of it")
+        if volume.partial:
+            draft = add_note(draft, "physical volumes below it are missing")
         held = self._storage.explain_holder(node.number) if node.kind is NodeKind.BLOCK else ""
         return replace(
             draft,

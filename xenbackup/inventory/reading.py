@@ -19,8 +19,11 @@ from xenbackup.model.domain import Domain, DomainState
 from xenbackup.model.inventory import BrokenConfiguration, Inventory, NameClash
 from xenbackup.model.resources import Resources
 from xenbackup.model.xen import XenFacts
+from xenbackup.system.command import BUS_SOCKET, SYSTEMD_FOLDER
 
 ABSENT_DOMID = -1
+_SYSTEMD_FOLDER = str(SYSTEMD_FOLDER)
+_BUS_SOCKET = f"/run/{BUS_SOCKET}"
 
 PciReader: TypeAlias = Callable[
     [Host, Toolstack, Sequence[Domain], Sequence[ConfigurationFile]], PciInventory
@@ -73,7 +76,13 @@ def read_inventory(
             if found.problem
         ),
         clashes=tuple(_find_clashes(files)),
+        bus_missing=_lacks_bus(host),
     )
+
+
+def _lacks_bus(host: Host) -> bool:
+    """The question of `system/command.py`, asked beforehand."""
+    return host.place(_SYSTEMD_FOLDER).is_dir() and not host.place(_BUS_SOCKET).exists()
 
 
 def _find_clashes(files: Sequence[ConfigurationFile]) -> Iterator[NameClash]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from xenbackup.dom0.dom0_memory import (
@@ -40,8 +41,8 @@ def read_resources(
     """The host's memory and processors, and the share of each domain, running or shut off.
 
     Four commands whatever the number of guests: the domains' table (for Domain-0), `vcpu-list`,
-    the scheduler's table, `cpupool-list`. What fails leaves a sentence in `problems` and its part
-    empty; nothing is raised.
+    the scheduler's table, `cpupool-list`; one more for each other scheduler of a cpupool. What
+    fails leaves a sentence in `problems` and its part empty; nothing is raised.
     """
     return _Reading(host, toolstack, facts).read(domains, configurations)
 
@@ -56,7 +57,7 @@ class _Reading:
         self._problems: list[str] = []
         self._pools: tuple[CpuPool, ...] = ()
         self._vcpus: tuple[VcpuRow, ...] = ()
-        self._shares: tuple[CreditShare, ...] = ()
+        self._shares: dict[int, tuple[str, CreditShare]] = {}
 
     def read(
         self, domains: Sequence[Domain], configurations: Sequence[ConfigurationFile]
@@ -64,7 +65,7 @@ class _Reading:
         facts, toolstack = self._facts, self._toolstack
         self._pools = self._ask(toolstack.list_pools, ())
         self._vcpus = self._ask(toolstack.list_vcpus, ())
-        self._shares = self._ask(lambda: toolstack.list_shares(facts.scheduler), ())
+        self._read_shares()
         dom0 = self._read_dom0()
         by_name = {
             file.configuration.name: file.configuration
@@ -96,6 +97,15 @@ class _Reading:
             self._problems.append(error.message)
             return default
 
+    def _read_shares(self) -> None:
+        """Each domain's weight, in the table of its own pool's scheduler."""
+        others = (pool.scheduler for pool in self._pools)
+        for scheduler in dict.fromkeys((self._facts.scheduler, *others)):
+            nothing: tuple[CreditShare, ...] = ()
+            ask = partial(self._toolstack.list_shares, scheduler)
+            for share in self._ask(ask, nothing):
+                self._shares.setdefault(share.domid, (scheduler, share))
+
     def _read_dom0(self) -> Dom0Memory:
         xen = find_dom0_memory_values(self._facts.xen_command_line)
         linux = find_dom0_memory_values(read_host_text(self._host, _KERNEL_LINE) or "")
@@ -116,7 +126,7 @@ class _Reading:
 
     def _describe_running(self, domain: Domain) -> DomainResources:
         sizes = self._ask(lambda: _read_sizes(domain), ConfiguredSizes())
-        share = next((share for share in self._shares if share.domid == domain.domid), None)
+        scheduler, share = self._shares.get(domain.domid, (self._facts.scheduler, None))
         only_pool = self._pools[0].name if len(self._pools) == 1 else ""
         return DomainResources(
             domain=domain.name,
@@ -127,10 +137,11 @@ class _Reading:
             target_mib=sizes.target_mib,
             tuning=Tuning(
                 pinning=tuple(row.pinning for row in self._vcpus if row.domid == domain.domid),
-                scheduler=self._facts.scheduler,
+                scheduler=scheduler,
                 weight=share.weight if share else None,
                 cap=share.cap if share else None,
                 vcpus=domain.vcpus,
+                pool=share.pool if share else "",
             ),
             pool=(share.pool if share else "") or sizes.pool or only_pool,
             numa_nodes=sizes.numa_nodes,

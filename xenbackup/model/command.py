@@ -16,9 +16,10 @@ class Command:
     command must not die of SIGPIPE half-way when its caller is killed. `on_stderr_line` receives
     each line of stderr as it comes (progress). `own_unit` names a systemd unit to start the
     command in, so that stopping our service cannot take its children along; where systemd does
-    not run, a session of its own serves. `kill_late` marks a command that is dangerous to kill
-    (lvcreate inside its suspended window): past the deadline it gets ten times the grace.
-    `environment` is added to the little that every command gets; `stdin` is what the command reads.
+    not run, or has no bus to be asked over, a session of its own serves. `kill_late` marks a
+    command that is dangerous to kill (lvcreate inside its suspended window): past the deadline it
+    gets ten times the grace. `environment` is added to the little that every command gets; `stdin`
+    is what the command reads.
     """
 
     argv: tuple[str, ...]

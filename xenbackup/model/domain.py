@@ -150,13 +150,17 @@ class VcpuPinning:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What an administrator tuned on a domain, and a save + restore may lose."""
+    """What an administrator tuned on a domain, and a save + restore may lose.
+
+    `pool` is its cpupool and `scheduler` that of the pool; "" for a pool that is not known.
+    """
 
     pinning: tuple[VcpuPinning, ...] = ()
     scheduler: str = ""
     weight: int | None = None
     cap: int | None = None
     vcpus: int = 0
+    pool: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

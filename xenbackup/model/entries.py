@@ -62,11 +62,15 @@ class Paused(Entry, frozen=True, kw_only=True, tag="paused"):
 
 
 class Saving(Entry, frozen=True, kw_only=True, tag="saving"):
-    """`stays` tells `xl save -p` (the domain stays, paused) from plain save (xl destroys it)."""
+    """`stays` tells `xl save -p` (the domain stays, paused) from plain save (xl destroys it).
+
+    `sharers` are UUIDs of other domains that can write the guest's disks already.
+    """
 
     tells = "about to save the guest's memory to {entry.path}"
     path: str
     stays: bool
+    sharers: tuple[str, ...] = ()
 
 
 class Saved(Entry, frozen=True, kw_only=True, tag="saved"):

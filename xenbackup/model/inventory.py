@@ -58,7 +58,8 @@ class Inventory:
     volumes, groups, what stands behind each disk, devices, resources, and the places we write to.
 
     `monitored` are the names of running guests whose toolstack process is alive; `no_suspend` those
-    of running guests whose kernel lists what it obeys, without suspend.
+    of running guests whose kernel lists what it obeys, without suspend. `bus_missing` says that
+    systemd rules and has no system bus over which it could be asked for units.
     """
 
     facts: XenFacts
@@ -75,6 +76,7 @@ class Inventory:
     no_suspend: frozenset[str] = frozenset()
     broken_configurations: tuple[BrokenConfiguration, ...] = ()
     clashes: tuple[NameClash, ...] = ()
+    bus_missing: bool = False
 
     def find_volume(self, path: str) -> LogicalVolume | None:
         """The logical volume that a device path names, in either of its two spellings."""

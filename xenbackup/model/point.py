@@ -96,9 +96,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A point was read again and is not what its manifest promises: when that was seen, and what.
+    """A point is not what its manifest promises: when a verification saw that, and what.
 
-    `found_at` is None where the mark that says so cannot be read: that counts as damage too.
+    `found_at` is None where the mark that says so cannot be read, and where a look at the files was
+    enough: one is missing, or has a wrong size.
     """
 
     found_at: datetime | None

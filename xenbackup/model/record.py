@@ -59,7 +59,8 @@ class RunRecord:
     `restored_domid` is None until a restore has been seen to succeed; `returned_domid` until the
     guest has been seen healthy. `save_destroys` marks a save after which the toolstack itself
     destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
-    would have. `debts` are what could not be removed yet, in words.
+    would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
+    other domains that could write its disks before its save, and so are nobody who came since.
     """
 
     start: RunStart
@@ -72,6 +73,7 @@ class RunRecord:
     image_verified: bool = False
     image_size_bytes: int = 0
     image_discarded: bool = False
+    sharers: tuple[str, ...] = ()
     destroy_begun: bool = False
     destroyed: bool = False
     restore_begun: bool = False

@@ -22,6 +22,7 @@ class RescueAction(StrEnum):
 
     RESUME_DEVICES = "resume suspended devices"
     END_SURVIVORS = "wait for commands of ours that live on"
+    KILL_SURVIVORS = "kill commands of ours that heed no SIGTERM"
     CLEAR_SUSPEND_REQUEST = "clear the suspend request"
     WAKE_MONITORS = "wake the monitor"
     WAIT_FOR_DEATH = "wait for the dying domain to vanish"
@@ -42,12 +43,15 @@ class RescueAction(StrEnum):
 class World:
     """What is true of one run's domain now, read from the host just before deciding.
 
-    `domain` is the one with the run's UUID; `namesake` another with its name. `connections` are
+    `domain` is the one with the run's UUID; `namesake` another with its name; `intruder` one that
+    was started since the save, whatever it is called, and writes its disks. `connections` are
     the domain's disks in xenstore. `suspended_devices` lie under the domain's disks.
     `survivors` are commands of this run that outlived their caller. `attempts` are the acts that
     this recovery has begun already, so that nothing is tried without end. `held_by_xendomains`
-    says that a save file of the domain's name waits for xendomains. `unpause_fails`: the last one
+    says that a save file of the domain's name waits for xendomains, newer than what this run knows
+    of the guest; `older_save_file` that one is there which is not. `unpause_fails`: the last one
     was refused by the toolstack, so that nobody else need have paused the guest.
+    `others_monitor`: a process that is not of this run watches the domain, since this run began.
     """
 
     boot_id: str
@@ -62,6 +66,9 @@ class World:
     held_by_xendomains: bool
     attempts: tuple[RescueAction, ...]
     unpause_fails: bool = False
+    intruder: Domain | None = None
+    older_save_file: bool = False
+    others_monitor: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,9 @@ class DomainStatus:
     """A guest and a job that covers it; `job` is "" for one that no job covers.
 
     `point` is the last good one, "" for none; `points` counts the good ones, `damaged` those that a
-    verification found damaged. `promised_since` is the time since which there has to be a point,
-    None when nothing is promised (yet). `last_run` is the newest that ended, of this job.
-    `running` is None where the guests could not be listed.
+    verification found damaged, `future` others whose time is yet to come. `promised_since` is the
+    time since which there has to be a point, None when nothing is promised (yet). `last_run` is the
+    newest that ended, of this job. `running` is None where the guests could not be listed.
     """
 
     domain: str
@@ -141,6 +141,7 @@ class DomainStatus:
     running: bool | None = None
     points: int = 0
     damaged: int = 0
+    future: int = 0
     point: str = ""
     point_at: datetime | None = None
     consistency: str = ""
@@ -167,9 +168,10 @@ class DestinationStatus:
     """A destination, the room in it, and when it will be full.
 
     Room is None where it cannot be told (prepared volumes, a place that is not there). `points`
-    (all but the `damaged` ones) and `stored_bytes` are those of the catalog, `growth_bytes_per_day`
-    the mean of the next week, `full_in_days` None when it will not be full within `horizon_days`
-    or nobody can tell.
+    (the good ones), `damaged`, `foreign` and `stored_bytes` (of all) are those of the catalog;
+    `foreign` counts points that another host made of its guests, which are in no other count here.
+    `growth_bytes_per_day` is the mean of the next week, `full_in_days` None when it will not be
+    full within `horizon_days` or nobody can tell.
     """
 
     name: str
@@ -181,10 +183,21 @@ class DestinationStatus:
     total_bytes: int | None = None
     points: int = 0
     damaged: int = 0
+    foreign: int = 0
     stored_bytes: int = 0
     growth_bytes_per_day: float | None = None
     full_in_days: int | None = None
     horizon_days: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuturePoint:
+    """A point whose time is yet to come: a clock was wrong when it was made, or is now."""
+
+    point: str
+    destination: str
+    domain: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,12 +225,13 @@ class StatusReport:
     """The house at one look.
 
     `live` is None when no daemon answered; `daemon_problem` says why where one is there all the
-    same. `level` is the worst of `findings`, which come worst
-    first. `rounds` are those with a run that ended after `since`; `runs_left_out` counts older ones
-    of them that are not listed. `gone` are guests with points that the host does not know any more.
-    `damaged` are the newest points that a verification found damaged; `damaged_left_out` counts
-    older ones that are not listed. `guests_problem` and `catalog_problem` say why that part could
-    not be read, "" when it was.
+    same. `level` is the worst of `findings`, which come worst first. `rounds` are those with a run
+    that ended after `since`; `runs_left_out` counts older ones of them that are not listed. `gone`
+    are guests with points that the host does not know any more. `damaged` are the newest points
+    that a verification found damaged; `damaged_left_out` counts older ones that are not listed;
+    `future` and `future_left_out` are the same of points from the future. `guests_problem` and
+    `catalog_problem` say why that part could not be read, "" when it was. `unreadable_rounds` are
+    files of scheduled rounds that the daemon cannot go on with, and why.
     """
 
     host: str
@@ -237,9 +251,12 @@ class StatusReport:
     destinations: tuple[DestinationStatus, ...] = ()
     damaged: tuple[MarkedPoint, ...] = ()
     damaged_left_out: int = 0
+    future: tuple[FuturePoint, ...] = ()
+    future_left_out: int = 0
     broken_jobs: tuple[BrokenJob, ...] = ()
     guests_problem: str = ""
     catalog_problem: str = ""
+    unreadable_rounds: tuple[str, ...] = ()
 
 
 def encode_report(report: StatusReport) -> bytes:

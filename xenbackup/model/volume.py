@@ -12,13 +12,19 @@ TAG_DESTINATION = "xb.destination"
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeGroup:
-    """A volume group; sizes in bytes."""
+    """A volume group; sizes in bytes. `attributes` is vg_attr, six letters ("" when not asked)."""
 
     uuid: str
     name: str
     size_bytes: int
     free_bytes: int
     extent_size_bytes: int
+    attributes: str = ""
+
+    @property
+    def partial(self) -> bool:
+        """Fourth letter `p`: physical volumes of it are missing, and LVM changes nothing in it."""
+        return self.attributes[3:4] == "p"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,13 @@ class LogicalVolume:
 
     @property
     def thin(self) -> bool:
-        return self.attributes[0:1] == "V"
+        """One inside a thin pool, also where the first letter says something else of it.
+
+        A thin volume with a thick snapshot, or from whose blocks a thin volume elsewhere was made,
+        is an origin (`o`, `O` while one is merged); its seventh letter is `t` all the same.
+        """
+        kind = self.attributes[0:1]
+        return kind == "V" or (kind in ("o", "O") and self.attributes[6:7] == "t")
 
     @property
     def thick_snapshot(self) -> bool:
@@ -67,6 +79,16 @@ class LogicalVolume:
     def merging(self) -> bool:
         """A snapshot (`S`) or origin (`O`) with a merge in progress or pending."""
         return self.attributes[0:1] in ("S", "O")
+
+    @property
+    def locked(self) -> bool:
+        """Third letter a capital: its extents are being moved (pvmove), LVM takes no snapshot."""
+        return self.attributes[2:3].isupper()
+
+    @property
+    def partial(self) -> bool:
+        """Ninth letter `p`: a physical volume below it is missing."""
+        return self.attributes[8:9] == "p"
 
     @property
     def run_mark(self) -> str:

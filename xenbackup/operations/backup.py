@@ -15,7 +15,7 @@ from xenbackup.dom0 import health, monitor
 from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Tuning
-from xenbackup.model.job import Job
+from xenbackup.model.job import DestinationKind, Job
 from xenbackup.model.names import make_run_id
 from xenbackup.model.plan import DomainPlan, Plan, RefusedDomain
 from xenbackup.model.progress import RunWatcher
@@ -25,6 +25,7 @@ from xenbackup.operations.debts import admit_run
 from xenbackup.operations.half_restored import refuse_half_restored
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
+from xenbackup.operations.reconciling import refresh_catalog
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.runner import run_pipeline
 from xenbackup.planning.larger import enlarge_snapshots, spell_size
@@ -257,6 +258,9 @@ class Round:
             outcome = run_pipeline(context)
             record = context.record
             unlisted = self._list_point(context) if record.published else ()
+            if plan.destination.kind is DestinationKind.VOLUME:
+                # Whatever came of it: its volumes may not hold any more what they held before.
+                refresh_catalog(self.house, plan.destination.name)
             failure = context.failure if outcome is Outcome.FAILED else None
             result = replace(
                 blank,

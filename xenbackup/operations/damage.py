@@ -1,7 +1,8 @@
 """What a verification has found is kept: beside the point, and in the catalog for whoever asks.
 
 The catalog is told first of damage, and last of its end, so that a kill between the two leaves the
-alarm on. The mark beside the point is the truth: the next listing brings the catalog in step.
+alarm on. The mark beside the point is the truth: the next listing brings the catalog in step. One
+that looked just before the mark was there may have taken the alarm back: the catalog is told again.
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ def note_damage(
     found_at = _choose_time(known, house.host.now())
     damage = describe_findings(found_at, findings)
     marked = MarkedPoint(point=point, destination=store.name, domain=domain, damage=damage)
-    with suppress(XenbackupError):
-        house.catalog.record_damaged(marked)
+    _tell_catalog(house, marked)
     _log.info(
         "point-damaged", point=point, destination=store.name, domain=domain, reason=damage.reason
     )
@@ -52,7 +52,14 @@ def note_damage(
         raise
     except XenbackupError as error:
         return error.message
+    _tell_catalog(house, marked)
     return ""
+
+
+def _tell_catalog(house: House, marked: MarkedPoint) -> None:
+    """A catalog that fails hears of it from the next listing."""
+    with suppress(XenbackupError):
+        house.catalog.record_damaged(marked)
 
 
 def note_soundness(house: House, store: PointStore, point: str) -> str:

@@ -10,10 +10,8 @@ from xenbackup.model.job import DestinationKind
 from xenbackup.model.volume import TAG_DESTINATION
 from xenbackup.operations.house import House
 from xenbackup.storage.images import MARKER_FILE, ImagesDestination
+from xenbackup.storage.owners import HARMLESS_ENTRIES
 from xenbackup.storage.volume import VolumeDestination
-
-HARMLESS_ENTRIES = frozenset(("lost+found",))
-"""What a fresh file system brings along."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ def _initialise_images(destination: ImagesDestination) -> InitialisedDestination
 
 
 def _initialise_volumes(destination: VolumeDestination) -> InitialisedDestination:
-    fresh = not destination.folder.exists()
+    fresh = not destination.is_ready()
     marker = destination.initialise()
     volumes = tuple(f"{volume.group}/{volume.name}" for volume in destination.list_slots())
     remark = ""

@@ -17,10 +17,13 @@ _log = structlog.get_logger("xenbackup.points")
 
 @dataclass(frozen=True, kw_only=True)
 class PinResult:
-    """A point as it is now; `changed` is False when it was so before."""
+    """A point as it is now; `changed` is False when it was so before. `warnings` are sentences on
+    why it may not be the one that was meant.
+    """
 
     point: PointSummary
     changed: bool
+    warnings: tuple[str, ...] = ()
 
 
 def pin_point(house: House, text: str) -> PinResult:
@@ -49,4 +52,4 @@ def _mark(house: House, text: str, *, pinned: bool) -> PinResult:
     if changed:
         event = "point-pinned" if pinned else "point-unpinned"
         _log.info(event, point=found.point, destination=found.destination)
-    return PinResult(point=summary, changed=changed)
+    return PinResult(point=summary, changed=changed, warnings=found.warnings)

@@ -11,15 +11,18 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from xenbackup.errors import XenbackupError
 from xenbackup.model.job import DESTINATION_MARKER_FILE
 from xenbackup.model.status import PlaceState
+from xenbackup.model.volume import VolumeGroup
 
+_GROUPS = "volume groups"
 DEADLINE_SECONDS = 2.0
 """How long questions that were asked together may take in all."""
 
@@ -114,6 +117,38 @@ def look_at_folder(folder: Path) -> Room:
         free_bytes=found.f_bavail * found.f_frsize,
         total_bytes=found.f_blocks * found.f_frsize,
     )
+
+
+def look_at_groups(
+    groups: Mapping[str, str], list_groups: Callable[[], Sequence[VolumeGroup]], probe: Probe
+) -> dict[str, Room]:
+    """Whether each volume group is there, by the name of its destination; one listing for all.
+
+    Its room is not told: what is prepared there is written over again and again.
+    """
+    if not groups:
+        return {}
+
+    def look() -> dict[str, Room]:
+        try:
+            found = [group.name for group in list_groups()]
+        except XenbackupError as error:
+            problem = f"The volume groups cannot be listed: {error.message}"
+            return {name: Room(state=PlaceState.UNREADABLE, problem=problem) for name in groups}
+        return {name: _describe_group(group, found.count(group)) for name, group in groups.items()}
+
+    problem = f"LVM has not answered within {probe.deadline_seconds:.0f} seconds."
+    silent = {name: Room(state=PlaceState.SILENT, problem=problem) for name in groups}
+    return probe.ask({_GROUPS: look}).get(_GROUPS, silent)
+
+
+def _describe_group(group: str, count: int) -> Room:
+    if count == 1:
+        return Room(state=PlaceState.PRESENT)
+    if not count:
+        return Room(state=PlaceState.MISSING, problem=f"There is no volume group {group!r}.")
+    problem = f"There are {count} volume groups {group!r}."
+    return Room(state=PlaceState.UNREADABLE, problem=problem)
 
 
 def look_at_folders(folders: Mapping[str, Path], probe: Probe) -> dict[str, Room]:

@@ -3,7 +3,7 @@
 What is judged is what lies in the destination now, not what the catalog remembers of it. Points are
 judged with those of the same job and guest in the same destination; whatever cannot be judged (a
 job that is gone, a manifest that is damaged, a restore that still needs its point) stays, and the
-report says why.
+report says why. So does what another host made of guests of its own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from xenbackup.errors import (
 )
 from xenbackup.model.job import DestinationKind, DestinationSpec, Job
 from xenbackup.model.point import PointSummary
+from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
+from xenbackup.operations.reconciling import scan_store
 from xenbackup.operations.removals import finish_in_store
 from xenbackup.operations.restore_sight import open_marks
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.trimming import trim_records
 from xenbackup.operations.zones import find_zone
-from xenbackup.planning.retention import Hold, Verdict, judge_job_points
+from xenbackup.planning.retention import Hold, Verdict, explain_foreign, judge_job_points
 from xenbackup.records.catalog_rows import Forgotten
 from xenbackup.storage.destination import PointStore
 from xenbackup.storage.points import DamagedPoint, PointListing
@@ -155,6 +157,7 @@ class _Pruning:
         self._house = house
         self._job = job
         self._dry_run = dry_run
+        self._hostname = read_hostname(house.host)
         self._needed = tuple(_list_needed(house))
         self.points: list[JudgedPoint] = []
         self.damaged: list[DamagedPoint] = []
@@ -170,7 +173,7 @@ class _Pruning:
                 store.open()
                 if not self._dry_run:
                     self._finish_removals(spec, store)
-                listing = store.scan()
+                listing = store.scan() if self._dry_run else scan_store(self._house, store)
                 self.looked_into.append(spec.name)
                 self._note_listing(spec, listing)
                 for verdict in self._judge(spec, listing):
@@ -192,7 +195,8 @@ class _Pruning:
 
     def _note_listing(self, spec: DestinationSpec, listing: PointListing) -> None:
         self.damaged += listing.damaged
-        self.troubles += [f"{spec.name}: {why}" for why in listing.unreadable]
+        troubles = (f"{spec.name}: {why}" for why in listing.unreadable)
+        self.troubles += [trouble for trouble in troubles if trouble not in self.troubles]
 
     # Judging
 
@@ -209,15 +213,20 @@ class _Pruning:
             of_job = [point for point in meant if point.job == name]
             job = self._job or self._house.jobs.find_job(name)
             if job is None:
-                why = self._explain_no_job(name)
-                verdicts += [Verdict(point=point, keep=True, reason=why) for point in of_job]
+                verdicts += [self._keep_without_job(point) for point in of_job]
                 continue
             zone = find_zone(self._house.host, job)
             now = self._house.host.now()
-            verdicts += judge_job_points(of_job, job, zone, now=now, holds=holds)
+            verdicts += judge_job_points(
+                of_job, job, zone, hostname=self._hostname, now=now, holds=holds
+            )
         return tuple(
             sorted(verdicts, key=lambda found: (found.point.created_at, found.point.point))
         )
+
+    def _keep_without_job(self, point: PointSummary) -> Verdict:
+        why = explain_foreign(point, self._hostname) or self._explain_no_job(point.job)
+        return Verdict(point=point, keep=True, reason=why)
 
     def _explain_no_job(self, name: str) -> str:
         if any(broken.name == name for broken in self._house.jobs.broken):
@@ -274,8 +283,7 @@ def _list_needed(house: House) -> Iterator[Hold]:
 
 def _list_flaws(listing: PointListing) -> Iterator[Hold]:
     for found in listing.flawed:
-        reason = f"it is damaged, so it stands for no other: {found.reason.removesuffix('.')}"
-        yield Hold(point=found.point, reason=reason, good=False)
+        yield Hold(point=found.point, reason=found.reason.removesuffix("."), good=False)
 
 
 def _list_copies(listing: PointListing) -> Iterator[Hold]:

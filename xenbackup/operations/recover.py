@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from xenbackup.errors import Locked, XenbackupError
 from xenbackup.model import entries as e
-from xenbackup.model.progress import RunWatcher
+from xenbackup.model.job import DestinationKind
+from xenbackup.model.progress import RunWatcher, SilentWatcher
 from xenbackup.model.record import RunRecord
 from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
+from xenbackup.operations.reconciling import refresh_catalog
 from xenbackup.operations.runs import complete_catalog, find_unfinished
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.observing import observe_world
 from xenbackup.pipeline.undo import undo_run
+from xenbackup.planning.rescue import wants_patience
 from xenbackup.records.journal import Journal, list_journals, read_journal
 from xenbackup.storage.destination import PointStore
 from xenbackup.storage.unknown import UnknownDestination
@@ -43,20 +48,56 @@ def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
     Raises: Locked when another recovery works on this host.
     """
     with house.lock_recovery():
+        unfinished = find_unfinished(house)
         recovered = tuple(
             _try_recovery(house, run_id, record, watcher)
-            for run_id, record in _order_guests_first(find_unfinished(house))
+            for run_id, record in _order_guests_first(house, unfinished)
         )
         with suppress(XenbackupError):  # an index: it never fails what it lists
             complete_catalog(house)
+        for destination in sorted(_list_written_over(unfinished)):
+            refresh_catalog(house, destination)
         return recovered
 
 
+def _list_written_over(found: tuple[tuple[str, RunRecord | None], ...]) -> set[str]:
+    """Destinations whose volumes may not hold any more what they held before these runs."""
+    specs = {record.start.plan.destination for _, record in found if record is not None}
+    return {spec.name for spec in specs if spec.kind is DestinationKind.VOLUME}
+
+
 def _order_guests_first(
-    found: tuple[tuple[str, RunRecord | None], ...],
+    house: House, found: tuple[tuple[str, RunRecord | None], ...]
 ) -> tuple[tuple[str, RunRecord | None], ...]:
-    """Runs whose guest may be down come first: clearing up after others can take long."""
-    return tuple(sorted(found, key=lambda run: run[1] is None or run[1].guest_settled))
+    """Runs whose guest may be down come first: clearing up after others can take long. Of those
+    the ones that can be brought back at once: others wait for minutes for what may never come.
+    """
+    guests = [run for run in found if run[1] is not None and not run[1].guest_settled]
+    waiting = {run for run, _ in guests if len(guests) > 1 and _must_wait(house, run)}
+    at_once = [run for run in guests if run[0] not in waiting]
+    later = [run for run in guests if run[0] in waiting]
+    return (*at_once, *later, *(run for run in found if run not in guests))
+
+
+def _must_wait(house: House, run_id: str) -> bool:
+    """Would recovery only wait at first? Nothing is done and nothing written here, and what cannot
+    be seen is found out by recovery itself.
+    """
+    journal = Journal(_find_journal(house, run_id), house.host.now)
+    try:
+        journal.look()
+        context = RunContext(
+            host=house.host,
+            toolstack=house.toolstack,
+            lvm=house.lvm,
+            journal=journal,
+            destination=UnknownDestination(journal.record.start.plan.destination.name, ""),
+            watcher=SilentWatcher(),
+            cancelled=lambda: "",
+        )
+        return wants_patience(context.record, observe_world(context, ()))
+    except (XenbackupError, OSError):
+        return False
 
 
 def settle_debts(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
@@ -122,9 +163,8 @@ def _recover_run(
 
 def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
     """With the domain's lock held: read the journal once more, since its run may have ended."""
-    path = next(p for p in list_journals(house.journals_folder) if p.stem == run_id)
     with ExitStack() as held:
-        journal = Journal(path, house.host.now)
+        journal = Journal(_find_journal(house, run_id), house.host.now)
         journal.reopen()
         journal.go_on_unwritten()
         held.callback(journal.close)
@@ -150,6 +190,10 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
         if not clean:
             messages += record.failures[-1:] + record.debts[-1:]
         return RecoveredRun(run=run_id, domain=name, healed=clean, running=False, messages=messages)
+
+
+def _find_journal(house: House, run_id: str) -> Path:
+    return next(p for p in list_journals(house.journals_folder) if p.stem == run_id)
 
 
 def _reopen_context(

@@ -1,9 +1,10 @@
-"""What surrounds a round, whoever runs it: hooks before and after, retention after good runs, and
-the records of long ago that go in passing.
+"""What surrounds a round, whoever runs it: hooks before and after, retention after good runs, the
+catalog brought in step with the destination, and the records of long ago that go in passing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -13,9 +14,10 @@ from xenbackup.model.job import Job, Retention
 from xenbackup.model.run import Outcome, RoundResult
 from xenbackup.operations.house import House
 from xenbackup.operations.probing import Probe
+from xenbackup.operations.reconciling import refresh_catalog
 
 TRIMMING_SECONDS = 20.0
-"""How long a round waits for records of long ago to go: a destination may not answer."""
+"""How long a round waits for its records to be put in order: a destination may not answer."""
 
 _PROBE = Probe(TRIMMING_SECONDS)
 _log = structlog.get_logger("xenbackup.round")
@@ -49,7 +51,8 @@ def describe_failure(
 def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]:
     """The job's `after` or `failed`, then its retention where a run went well, and the records that
     `[journals] keep` no longer asks for; a round that came to nothing before any run is noted in
-    the catalog, which has no run of it.
+    the catalog, which has no run of it. Where there were runs, the catalog says in the end what
+    lies in their destination: retention has looked, else it is looked into for that.
 
     Nothing that fails here changes what the round came to: it is returned in words.
     """
@@ -61,7 +64,7 @@ def finish_round(house: House, job: Job, result: RoundResult) -> tuple[str, ...]
     if job.retention != Retention() and _has_good_run(result):
         told += _apply_retention(house, job)
     else:
-        told += _trim_records(house)
+        told += _order_records(house, job.destination if result.runs else "")
     return tuple(told)
 
 
@@ -93,26 +96,42 @@ def _apply_retention(house: House, job: Job) -> list[str]:
     try:
         report = prune_points(house, job=job)
     except XenbackupError as error:
-        return [f"The retention of job {job.name} was not applied: {error.message}"]
+        why = f"The retention of job {job.name} was not applied: {error.message}"
+        return [why, *_order_records(house, job.destination)]
     return list(report.warnings)
 
 
-def _trim_records(house: House) -> list[str]:
-    """What a prune does at its end. Not waited for where a destination hangs: there is no hurry."""
-    if not house.configuration.keep_journals_seconds:
-        return []
+def _order_records(house: House, destination: str) -> list[str]:
+    """What a prune does at its end, and the catalog told of what lies in the destination, if one is
+    named. Not waited for where a destination hangs: there is no hurry.
+    """
+    questions: dict[str, Callable[[], str]] = {}
+    if house.configuration.keep_journals_seconds:
+        questions[f"records in {house.state_folder}"] = lambda: _trim(house)
+    if destination:
+        key = f"points in {destination} of {house.state_folder}"
+        questions[key] = lambda: _refresh(house, destination)
+    answers = _PROBE.ask(questions)
+    return [told for key in questions if (told := answers.get(key, ""))]
+
+
+def _trim(house: House) -> str:
     from xenbackup.operations.trimming import trim_records  # noqa: PLC0415 - a prune has it too
 
-    def trim() -> str:
-        try:
-            trim_records(house)
-        except XenbackupError as error:
-            return f"Records of long ago were not removed: {error.message}"
-        except Exception as error:  # noqa: BLE001 - in a thread of its own: nobody else hears of it
-            _log.exception("trimming-defect")
-            return f"Records of long ago were not removed: {type(error).__name__}: {error}"
-        return ""
+    try:
+        trim_records(house)
+    except XenbackupError as error:
+        return f"Records of long ago were not removed: {error.message}"
+    except Exception as error:  # noqa: BLE001 - in a thread of its own: nobody else hears of it
+        _log.exception("trimming-defect")
+        return f"Records of long ago were not removed: {type(error).__name__}: {error}"
+    return ""
 
-    key = f"records in {house.state_folder}"
-    told = _PROBE.ask({key: trim}).get(key, "")
-    return [told] if told else []
+
+def _refresh(house: House, destination: str) -> str:
+    try:
+        refresh_catalog(house, destination)
+    except Exception as error:  # noqa: BLE001 - in a thread of its own: nobody else hears of it
+        _log.exception("refresh-defect", destination=destination)
+        return f"The catalog was not told of {destination}: {type(error).__name__}: {error}"
+    return ""

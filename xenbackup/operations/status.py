@@ -1,7 +1,8 @@
 """Status: the house at one look, from catalog, journals, job files and destinations. Quick.
 
 The toolstack is asked for nothing but the list of guests, and that apart (`list_guests`), so that a
-daemon can keep it for a while. A destination that hangs does not keep the report waiting.
+daemon can keep it for a while; LVM for its groups, where one is a destination. A destination that
+hangs does not keep the report waiting.
 """
 
 from __future__ import annotations
@@ -22,33 +23,39 @@ from xenbackup.model.status import (
     BrokenJob,
     DestinationStatus,
     EndedRun,
+    FuturePoint,
     GuestList,
     KnownGuest,
     Level,
     OpenRun,
-    PlaceState,
     RoundStatus,
     RunState,
     StatusReport,
 )
+from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
 from xenbackup.operations.open_runs import list_open_runs
 from xenbackup.operations.points import list_points
-from xenbackup.operations.probing import PROBE, Probe, Room, look_at_folders
+from xenbackup.operations.probing import PROBE, Probe, Room, look_at_folders, look_at_groups
+from xenbackup.operations.promise_starts import find_starts
 from xenbackup.operations.runs import complete_catalog
 from xenbackup.operations.zones import find_zone
 from xenbackup.planning.beginnings import choose_begin, find_next_beginning
+from xenbackup.planning.counted_points import OwnPoints, is_ahead, is_sound, select_own
 from xenbackup.planning.filling import HORIZON_DAYS, Pace, forecast_filling
 from xenbackup.planning.findings import judge_report
 from xenbackup.planning.promises import Promise, find_pace, find_promise
 from xenbackup.planning.rounds import LATELY, add_rounds, group_rounds, read_begin
 from xenbackup.planning.status import Evidence, judge_domains
+from xenbackup.records.accepted_rounds import RoundFolder
 from xenbackup.records.catalog_rows import RunEntry
 
 RUNS_TOLD = 500
 """Newest runs of these rounds that a report lists."""
 DAMAGED_TOLD = 100
 """Newest points found damaged that a report lists."""
+FUTURE_TOLD = 100
+"""Newest points from the future that a report lists."""
 _RUNS_READ = 2000
 _TEXT_LIMIT_LETTERS = 400
 
@@ -89,21 +96,24 @@ def gather_status(
     probe = probe or PROBE
     hostname = hostname or os.uname().nodename
     entries, points, damaged, catalog_problem = _read_catalog(house, probe)
-    # A job that no daemon has seen yet is as old as its file; the host's clock may be behind.
-    seen = {name: min(at, now) for name, at in house.jobs.written}
-    seen.update(() if catalog_problem else house.catalog.list_schedules())
-    runs = tuple(_shorten_run(entry) for entry in entries)
+    own = select_own(points, damaged, read_hostname(house.host))
+    future = _list_future(own, now)
+    noted = dict(() if catalog_problem else house.catalog.list_schedules())
+    starts = find_starts(house.jobs, noted, own.points, now)
+    # A run of a night with the clock years ahead would be the newest for as many years.
+    runs = tuple(_shorten_run(entry) for entry in entries if not is_ahead(entry.ended_at, now))
     since = now - LATELY
     rounds, left_out = group_rounds(runs, since=since, limit=RUNS_TOLD)
     open_runs = list_open_runs(house)
     judgement = judge_domains(
         Evidence(
+            now=now,
             jobs=house.jobs.jobs,
             promises={
-                job.name: _find_promise(house, job, now, hostname, seen.get(job.name))
+                job.name: _find_promise(house, job, now, hostname, starts.get(job.name))
                 for job in house.jobs.jobs
             },
-            points=points,
+            points=own.points,
             runs={(run.job, run.domain): run for run in reversed(runs)},
             guests=guests,
             broken_jobs=frozenset(file.name for file in house.jobs.broken),
@@ -121,13 +131,17 @@ def gather_status(
         daemon_problem=daemon_problem,
         domains=judgement.domains,
         gone=judgement.gone,
-        rounds=add_rounds(rounds, _list_failed_rounds(house, since), under_way=_name_rounds(live)),
+        rounds=add_rounds(
+            rounds, _list_failed_rounds(house, since, now), under_way=_name_rounds(live)
+        ),
         runs_left_out=left_out,
         open_runs=open_runs,
         due=live.due if live is not None else _list_due(house, now, hostname),
-        destinations=_look_at_destinations(house, points, damaged, now, probe),
-        damaged=tuple(_shorten_marked(marked) for marked in damaged[-DAMAGED_TOLD:]),
-        damaged_left_out=max(len(damaged) - DAMAGED_TOLD, 0),
+        destinations=_look_at_destinations(house, own, now, probe),
+        damaged=tuple(_shorten_marked(marked) for marked in own.damaged[-DAMAGED_TOLD:]),
+        damaged_left_out=max(len(own.damaged) - DAMAGED_TOLD, 0),
+        future=future[-FUTURE_TOLD:],
+        future_left_out=max(len(future) - FUTURE_TOLD, 0),
         broken_jobs=tuple(
             BrokenJob(
                 job=file.name,
@@ -138,6 +152,7 @@ def gather_status(
         ),
         guests_problem=guests.problem if guests is not None else "",
         catalog_problem=catalog_problem,
+        unreadable_rounds=_list_unreadable_rounds(house),
     )
     return judge_report(report, house.jobs.jobs)
 
@@ -192,7 +207,22 @@ def _shorten_marked(marked: MarkedPoint) -> MarkedPoint:
     return replace(marked, damage=replace(marked.damage, reason=_shorten(marked.damage.reason)))
 
 
-def _list_failed_rounds(house: House, since: datetime) -> tuple[RoundStatus, ...]:
+def _list_future(own: OwnPoints, now: datetime) -> tuple[FuturePoint, ...]:
+    """By time; of one that is damaged that is told, which is worse."""
+    ahead = [point for point in own.points if is_ahead(point.created_at, now)]
+    return tuple(
+        FuturePoint(
+            point=point.point,
+            destination=point.destination,
+            domain=point.domain,
+            created_at=point.created_at,
+        )
+        for point in sorted(ahead, key=lambda point: (point.created_at, point.point))
+        if point.damage is None
+    )
+
+
+def _list_failed_rounds(house: House, since: datetime, now: datetime) -> tuple[RoundStatus, ...]:
     """Rounds that came to nothing before any run; a catalog that cannot be read is told already."""
     with suppress(XenbackupError):
         return tuple(
@@ -206,8 +236,17 @@ def _list_failed_rounds(house: House, since: datetime) -> tuple[RoundStatus, ...
                 hint=_shorten(failed.hint),
             )
             for failed in house.catalog.list_failed_rounds(since)
+            if not is_ahead(failed.ended_at, now)
         )
     return ()
+
+
+def _list_unreadable_rounds(house: House) -> tuple[str, ...]:
+    try:
+        _, wrong = RoundFolder(house.rounds_folder).list_rounds()
+    except XenbackupError as error:
+        return (_shorten(error.message),)
+    return tuple(_shorten(text) for text in wrong)
 
 
 def _name_rounds(live: LiveStatus | None) -> frozenset[str]:
@@ -258,11 +297,7 @@ def _list_at_work(
 
 
 def _look_at_destinations(
-    house: House,
-    points: Sequence[PointSummary],
-    damaged: Sequence[MarkedPoint],
-    now: datetime,
-    probe: Probe,
+    house: House, own: OwnPoints, now: datetime, probe: Probe
 ) -> tuple[DestinationStatus, ...]:
     specs = house.configuration.destinations
     folders = {
@@ -270,7 +305,11 @@ def _look_at_destinations(
         for spec in specs
         if spec.kind is DestinationKind.IMAGES
     }
-    rooms = look_at_folders(folders, probe)
+    groups = {spec.name: spec.path for spec in specs if spec.kind is DestinationKind.VOLUME}
+    rooms = {
+        **look_at_folders(folders, probe),
+        **look_at_groups(groups, house.lvm.list_groups, probe),
+    }
     paces = {
         job.name: Pace(
             per_day=find_pace(job, now, zone=find_zone(house.host, job)), retention=job.retention
@@ -280,44 +319,52 @@ def _look_at_destinations(
     return tuple(
         _describe_destination(
             spec,
-            rooms.get(spec.name),
-            [point for point in points if point.destination == spec.name],
+            rooms[spec.name],
+            _select_of(spec, own),
             paces,
             now,
-            damaged=sum(marked.destination == spec.name for marked in damaged),
         )
         for spec in specs
     )
 
 
+def _select_of(spec: DestinationSpec, own: OwnPoints) -> OwnPoints:
+    return OwnPoints(
+        points=tuple(found for found in own.points if found.destination == spec.name),
+        damaged=tuple(found for found in own.damaged if found.destination == spec.name),
+        foreign=tuple(found for found in own.foreign if found.destination == spec.name),
+    )
+
+
 def _describe_destination(
     spec: DestinationSpec,
-    room: Room | None,
-    points: Sequence[PointSummary],
+    room: Room,
+    there: OwnPoints,
     paces: Mapping[str, Pace],
     now: datetime,
-    *,
-    damaged: int,
 ) -> DestinationStatus:
-    """Prepared volumes are written over again and again: there is no room to run out of. Damaged
-    points take room as good ones do.
+    """Prepared volumes are written over again and again: there is no room to run out of. Points
+    that count for nothing take room as good ones do. Those of other hosts are taken to come and go
+    as ours of a job of that name: they fill the same disk. No series begins in the future.
     """
+    points = (*there.points, *there.foreign)
     status = DestinationStatus(
         name=spec.name,
         kind=spec.kind.value,
         path=spec.path,
-        state=PlaceState.PRESENT,
-        points=sum(point.damage is None for point in points),
-        damaged=damaged,
-        stored_bytes=sum(point.stored_bytes for point in points),
-    )
-    if room is None:
-        return status
-    filling = forecast_filling(points, paces, now=now, free_bytes=room.free_bytes)
-    return replace(
-        status,
         state=room.state,
         problem=room.problem,
+        points=sum(is_sound(point, now) for point in there.points),
+        damaged=len(there.damaged),
+        foreign=len(there.foreign),
+        stored_bytes=sum(point.stored_bytes for point in points),
+    )
+    if spec.kind is DestinationKind.VOLUME:
+        return status
+    past = [point for point in points if not is_ahead(point.created_at, now)]
+    filling = forecast_filling(past, paces, now=now, free_bytes=room.free_bytes)
+    return replace(
+        status,
         free_bytes=room.free_bytes,
         total_bytes=room.total_bytes,
         growth_bytes_per_day=filling.growth_bytes_per_day,

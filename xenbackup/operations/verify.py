@@ -6,7 +6,7 @@ finds the whole point good. What could not be read gets no verdict and leaves ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +31,7 @@ from xenbackup.operations.points import (
 )
 from xenbackup.storage.destination import PointStore
 from xenbackup.storage.manifest import MANIFEST_FILE
+from xenbackup.storage.owners import is_domain_folder
 from xenbackup.storage.points import DamagedPoint, VerifyFinding, VerifyReport
 
 
@@ -53,8 +54,8 @@ _HINTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """One point's verdict. UNREAD points, and destinations as a whole (`point` "" then), could
-    not be looked at, or not whole: `reason`, `findings` and `hint` say why and what helps.
+    """One point's verdict. UNREAD points, and destinations as a whole or folders in them (`point`
+    "" then), could not be looked at, or not whole: `reason`, `findings` and `hint` tell.
     `mark_problem` says why the verdict could not be written beside the point. `exit_code` is what a
     command ends with when this is its only result.
     """
@@ -123,6 +124,7 @@ def verify_points(
     results = [result for result in results if result.verdict is not Verdict.GONE]
     results += [_report_damaged(house, found) for found in listing.damaged]
     results += [_report_absent(absent) for absent in listing.absent]
+    results += _report_unreadable(listing.unreadable)
     return tuple(results)
 
 
@@ -263,6 +265,24 @@ def _report_damaged(house: House, found: DamagedPoint) -> VerifyResult:
         mark_problem=problem,
         exit_code=ExitCode.FAILED,
     )
+
+
+def _report_unreadable(unreadable: Sequence[str]) -> Iterator[VerifyResult]:
+    """Folders that may hold points which nobody could list; each text names destination, folder
+    and reason. Of one that no run has made there is nothing to verify.
+    """
+    for text in unreadable:
+        destination, _, reason = text.partition(": ")
+        if is_domain_folder(reason.partition(": ")[0]):
+            yield VerifyResult(
+                point="",
+                destination=destination,
+                domain="",
+                verdict=Verdict.UNREAD,
+                reason=reason,
+                hint=_HINTS[Verdict.UNREAD],
+                exit_code=ExitCode.FAILED,
+            )
 
 
 def _report_absent(absent: AbsentDestination) -> VerifyResult:

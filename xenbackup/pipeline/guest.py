@@ -18,6 +18,7 @@ from xenbackup.model import entries as e
 from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import DomainStatus, HealthFinding
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.others import list_sharers, note_let_run, refuse_watched_by_others
 
 FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
@@ -30,10 +31,19 @@ LOCK_HINT = "guests are started one at a time: see what that process waits for, 
 
 
 def hold_monitors(context: RunContext) -> None:
-    """Stop the guest's xl monitor before a suspend: before Xen 4.20 it takes one for the end."""
+    """Stop the guest's xl monitor before a suspend: before Xen 4.20 it takes one for the end.
+
+    Only where none bears the guest's name those without a guest of theirs are held as well: one
+    that is just now rebuilding another guest must not be kept from it without need.
+    """
     if not context.toolstack.monitors_die_on_suspend():
         return
-    monitors = monitor.find_monitors(context.host, context.plan.domain.name)
+    name = context.plan.domain.name
+    monitors = monitor.find_monitors(context.host, name)
+    if not monitors:
+        # A renamed guest's monitor keeps its log: it is among those whose name nobody bears.
+        names = (name, *(domain.name for domain in context.toolstack.list_domains()))
+        monitors = monitor.find_nameless_monitors(context.host, names)
     if monitors:
         context.journal.write(e.FreezingMonitors(monitors=monitors))
         monitor.freeze_monitors(context.host, monitors)
@@ -77,9 +87,11 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             f"{domain.name} cannot be saved: its state is {domain.state.letters}.",
             hint="a guest that an administrator paused must be unpaused first",
         )
+    sharers = list_sharers(context)
     hold_monitors(context)
     image = context.memory_image
-    context.journal.write(e.Saving(path=context.record.start.memory_image_path, stays=stays))
+    path = context.record.start.memory_image_path
+    context.journal.write(e.Saving(path=path, stays=stays, sharers=sharers))
     context.begin_absence()
     save = context.toolstack.save_paused if stays else context.toolstack.save
     result = save(
@@ -102,6 +114,8 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
     )
     if stays:
         after = context.find_own_status()
+        if after.state.alive:
+            note_let_run(context)
         if not after.state.paused or after.state.shutdown:
             raise SaveFailed(
                 f"{domain.name} should be paused after `save -p`, its state is "
@@ -168,6 +182,7 @@ def destroy_saved_guest(context: RunContext) -> None:
         )
     domain = context.find_own_status()
     if domain.state.alive:
+        note_let_run(context)
         raise SaveFailed(
             f"{context.plan.domain.name} is not destroyed: somebody let it run since it was saved."
         )
@@ -197,6 +212,7 @@ def wait_until_gone(context: RunContext, result: CommandResult | None = None) ->
                 hint="a device of it may be held open: look at `xl list` and `lsof`",
             )
         if ours and domain.state.alive:
+            note_let_run(context)
             raise DomainUnhealthy(
                 f"{context.plan.domain.name} (domain {domain.domid}) runs, though it was to be "
                 f"destroyed{explain(result) if result else ''}: somebody let it run.",
@@ -280,10 +296,12 @@ def _destroy_half_built(context: RunContext, domain: DomainStatus) -> None:
     Raises: RestoreFailed for such a one, DomainUnhealthy when it does not die.
     """
     if not domain.state.paused and not domain.state.dying:
+        note_let_run(context)
         raise RestoreFailed(
             f"{context.plan.domain.name} was started by somebody else (domain {domain.domid}) "
             "while it was saved: its memory image is stale."
         )
+    refuse_watched_by_others(context, domain)
     context.toolstack.destroy(domain.domid, run_id=context.run_id)
     wait_until_gone(context)
 

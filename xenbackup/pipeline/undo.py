@@ -7,19 +7,20 @@ again. Every act may run twice, and may itself be killed.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from xenbackup.dom0 import monitor, xenstore
-from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.dom0 import xenstore
 from xenbackup.errors import CommandFailed, DestinationFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
-from xenbackup.model.command import Process
 from xenbackup.model.domain import Domain, was_migrated_away
-from xenbackup.model.rescue import Decision, ImageState, RescueAction, World
+from xenbackup.model.rescue import Decision, RescueAction
 from xenbackup.pipeline import booting, devices, guest
 from xenbackup.pipeline.abandoning import run_bounded
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.observing import find_survivors, observe_world, place_save_file
+from xenbackup.pipeline.others import note_let_run, refuse_watched_by_others
 from xenbackup.pipeline.steps.snapshot import remove_all_snapshots
 from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
@@ -29,12 +30,11 @@ LOOKS_LIMIT = 8
 
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SURVIVOR_DEADLINE_SECONDS = 600.0
+SIGNAL_DEADLINE_SECONDS = 30.0
+"""What LVM changes with signals blocked it finishes first; a tool that is killed ends at once."""
+
 DISCARD_SECONDS = 300.0
 """Removing the images of a large guest takes a while; a dead server takes for ever."""
-MARKED_TOOLS = frozenset(
-    ("xl", "xm", "libxl-save-helper", "lvcreate", "lvremove", "lvextend", "lvchange")
-)
-XENDOMAINS_SAVE_FOLDER = "/var/lib/xen/save"
 
 
 def undo_run(context: RunContext) -> bool:
@@ -87,6 +87,8 @@ def settle_guest(context: RunContext) -> bool:
         if decision.action is RescueAction.GIVE_UP:
             context.warn(f"{context.plan.domain.name} needs a person: {decision.reason}.")
             return False
+        if world.older_save_file and decision.action in (RescueAction.RESTORE, RescueAction.BOOT):
+            _tell_older_save_file(context)
         context.journal.write(e.RescueBegan(action=decision.action.value, reason=decision.reason))
         context.watcher.rescue_began(context.run_id, f"{decision.action}: {decision.reason}")
         attempts.append(decision.action)
@@ -100,6 +102,14 @@ def settle_guest(context: RunContext) -> bool:
     return False
 
 
+def _tell_older_save_file(context: RunContext) -> None:
+    """Told once: xendomains would restore it one day, over disks that have moved on."""
+    name, path = context.plan.domain.name, place_save_file(context)
+    message = f"{name} is not restored from {path}: that is older than this run. Remove the file."
+    if message not in context.record.warnings:
+        context.warn(message)
+
+
 def _back_off(context: RunContext, error: XenbackupError | OSError, failures: int) -> None:
     hint = error.hint if isinstance(error, XenbackupError) else ""
     context.journal.write(e.Failed(message=_describe(error), hint=hint))
@@ -110,79 +120,12 @@ def _describe(error: XenbackupError | OSError) -> str:
     return error.message if isinstance(error, XenbackupError) else str(error)
 
 
-def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> World:
-    """Read from the host all that the table decides from."""
-    plan = context.plan
-    # A dying domain may have lost its name already: only find_domain still shows it.
-    domain = context.toolstack.find_domain(plan.domain.uuid)
-    namesake = next(
-        (
-            found
-            for found in context.toolstack.list_domains()
-            if found.name == plan.domain.name and found.uuid != plan.domain.uuid
-        ),
-        None,
-    )
-    held = context.record.monitors_frozen
-    living = {(process.pid, process.start_ticks) for process in context.host.list_processes()}
-    return World(
-        boot_id=context.host.boot_id(),
-        domain=domain,
-        namesake=namesake,
-        connections=xenstore.read_connections(context.host, domain.domid) if domain else (),
-        suspended_devices=devices.find_suspended(context),
-        suspend_requested=bool(
-            domain and xenstore.read_shutdown_request(context.host, domain.domid) == "suspend"
-        ),
-        image=_judge_image(context),
-        stopped_monitors=tuple(
-            process for process in held if (process.pid, process.start_ticks) in living
-        ),
-        survivors=_find_survivors(context),
-        held_by_xendomains=_is_held_by_xendomains(context),
-        attempts=attempts,
-    )
-
-
-def _is_held_by_xendomains(context: RunContext) -> bool:
-    """A whole image of the guest lies where the service looks; a cut-off one restores nothing."""
-    path = context.host.place(f"{XENDOMAINS_SAVE_FOLDER}/{context.plan.domain.name}")
-    return path.exists() and inspect_memory_image(path).complete
-
-
-def _find_survivors(context: RunContext) -> tuple[Process, ...]:
-    """Commands of this run that still work.
-
-    Monitors of restored guests carry the mark too, and so do their device models: both must live.
-    """
-    monitors = {
-        (process.pid, process.start_ticks)
-        for process in monitor.find_monitors(context.host, context.plan.domain.name)
-    }
-    return tuple(
-        process
-        for process in context.host.list_processes()
-        if process.run_mark == context.run_id
-        and PurePath(process.argv[0] if process.argv else "").name in MARKED_TOOLS
-        and (process.pid, process.start_ticks) not in monitors
-    )
-
-
-def _judge_image(context: RunContext) -> ImageState:
-    path = context.memory_image
-    if context.record.image_discarded or not path.exists():
-        return ImageState.MISSING
-    found = inspect_memory_image(path)
-    if found.complete and found.uuid in ("", context.plan.domain.uuid):
-        return ImageState.COMPLETE
-    return ImageState.PARTIAL
-
-
 def perform(context: RunContext, decision: Decision) -> None:
     """Do one act of the table. Raises: XenbackupError of the act."""
     {
         RescueAction.RESUME_DEVICES: devices.resume_devices,
         RescueAction.END_SURVIVORS: _end_survivors,
+        RescueAction.KILL_SURVIVORS: _kill_survivors,
         RescueAction.CLEAR_SUSPEND_REQUEST: _clear_suspend_request,
         RescueAction.WAKE_MONITORS: guest.wake_monitors,
         RescueAction.WAIT_FOR_DEATH: guest.wait_until_gone,
@@ -199,13 +142,30 @@ def perform(context: RunContext, decision: Decision) -> None:
 
 def _end_survivors(context: RunContext) -> None:
     """Commands that outlived their caller finish by themselves: wait, never judge too early."""
-    deadline = context.host.monotonic_seconds() + SURVIVOR_DEADLINE_SECONDS
-    while _find_survivors(context):
+    if not _outwait_survivors(context, SURVIVOR_DEADLINE_SECONDS):
+        _signal_survivors(context, signal.SIGTERM)
+
+
+def _kill_survivors(context: RunContext) -> None:
+    """Those that had minutes to finish and did not heed SIGTERM: the guest cannot wait for ever."""
+    if not _outwait_survivors(context, SIGNAL_DEADLINE_SECONDS):
+        _signal_survivors(context, signal.SIGKILL)
+
+
+def _signal_survivors(context: RunContext, number: signal.Signals) -> None:
+    for process in find_survivors(context):
+        context.host.signal_process(process, number)
+    _outwait_survivors(context, SIGNAL_DEADLINE_SECONDS)
+
+
+def _outwait_survivors(context: RunContext, seconds: float) -> bool:
+    """Wait until none is left; False when that takes longer."""
+    deadline = context.host.monotonic_seconds() + seconds
+    while find_survivors(context):
         if context.host.monotonic_seconds() > deadline:
-            for process in _find_survivors(context):
-                context.host.signal_process(process, 15)
-            return
+            return False
         context.host.sleep(guest.POLL_SECONDS)
+    return True
 
 
 def _clear_suspend_request(context: RunContext) -> None:
@@ -283,9 +243,11 @@ def _destroy_half_built(context: RunContext) -> None:
     _refuse_migrated(context, domain)
     # One that lacks its disks is half-built whatever its state, as the rescue table has it.
     if domain.state.alive and xenstore.read_connections(context.host, domain.domid):
+        note_let_run(context)
         raise RestoreFailed(
             f"{context.plan.domain.name} was let run by somebody else as it was rescued."
         )
+    refuse_watched_by_others(context, domain)
     context.toolstack.destroy(domain.domid, run_id=context.run_id)
     guest.wait_until_gone(context)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from xenbackup.model.backing import BackingKind, DiskBacking
 from xenbackup.model.domain import Disk, Domain
@@ -12,6 +12,15 @@ from xenbackup.model.plan import ExcludedDisk, PlannedDisk, SnapshotKind, Volume
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.planning.presets import excludes_disk
 from xenbackup.planning.refusal import Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeFault:
+    """Why a logical volume cannot be planned: the code of the problem, and its words."""
+
+    code: str
+    reason: str
+    hint: str = ""
 
 
 def plan_disks(
@@ -119,11 +128,9 @@ def _plan_logical_volume(
     snapshots: bool,
     size: SnapshotSize | None,
 ) -> PlannedDisk:
-    label = f"{volume.group}/{volume.name}"
-    if volume.merging:
-        raise Refusal(f"{label} ({disk.vdev}) has a snapshot being merged into it")
-    if snapshots and volume.thick_snapshot:
-        raise Refusal(f"{label} ({disk.vdev}) is itself a snapshot: LVM takes none of it")
+    fault = find_volume_fault(disk.vdev, volume, inventory, snapshots=snapshots)
+    if fault is not None:
+        raise Refusal(fault.reason, fault.hint)
     kind = SnapshotKind.NONE
     snapshot_bytes = 0
     if snapshots:
@@ -145,6 +152,45 @@ def _plan_logical_volume(
         lv_uuid=volume.uuid,
         snapshot_size_bytes=snapshot_bytes,
     )
+
+
+def find_volume_fault(
+    vdev: str, volume: LogicalVolume, inventory: Inventory, *, snapshots: bool
+) -> VolumeFault | None:
+    """What LVM is certain to refuse, and reads that are certain to fail; None when all is well."""
+    label = f"{volume.group}/{volume.name} ({vdev})"
+    if volume.merging:
+        return VolumeFault(
+            code="disk-merging", reason=f"{label} has a snapshot being merged into it"
+        )
+    # Mirrors, RAID and pools above them may still be read whole with a disk missing.
+    if volume.partial and (snapshots or volume.attributes[6:7] in ("-", "s")):
+        return VolumeFault(
+            code="disk-incomplete",
+            reason=f"{label} lies on physical volumes that are missing",
+            hint="look at it with `pvs` and `vgs`; bring the disk back",
+        )
+    if not snapshots:
+        return None
+    if volume.thick_snapshot:
+        return VolumeFault(
+            code="disk-is-snapshot", reason=f"{label} is itself a snapshot: LVM takes none of it"
+        )
+    if volume.locked:
+        return VolumeFault(
+            code="disk-locked",
+            reason=f"{label} is locked, as by `pvmove`: LVM takes no snapshot of it",
+            hint="wait for the move: `lvs -a -o +move_pv,copy_percent`",
+        )
+    group = inventory.find_group(volume.group)
+    if group is not None and group.partial:
+        return VolumeFault(
+            code="group-incomplete",
+            reason=f"group {group.name} of {vdev} lacks physical volumes: LVM makes no "
+            "snapshot in it",
+            hint=f"bring the disk back, or `vgreduce --removemissing {group.name}`",
+        )
+    return None
 
 
 def predict_snapshot_bytes(origin_bytes: int, size: SnapshotSize, extent_bytes: int) -> int:

@@ -109,11 +109,13 @@ def _find_series(
     points: Sequence[PointSummary], paces: Mapping[str, Pace], now: datetime
 ) -> list[_Series]:
     """Series that go on: not those of removed jobs, nor of guests that get no points any more."""
-    found: dict[tuple[str, str], list[PointSummary]] = {}
+    found: dict[tuple[str, str, str], list[PointSummary]] = {}
     for point in points:
-        found.setdefault((point.identity, point.job), []).append(point)
+        # A mere name is another guest on each host that stores here.
+        host = point.host if point.identity == point.domain else ""
+        found.setdefault((host, point.identity, point.job), []).append(point)
     series = []
-    for (_, job), members in found.items():
+    for (_, _, job), members in found.items():
         pace = paces.get(job)
         if pace is None or pace.per_day <= 0:
             continue

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _INLINE_HINT = " Hint: "
 """Where a problem of the configuration has its hint: each of several needs its own."""
 
+_KIND_VOLUME = "volume"
 POINT_DAMAGED = "point-damaged"
+POINT_FROM_THE_FUTURE = "point-from-the-future"
 FULL_SOON_DAYS = 7
 """A destination that will be full within so many days is a warning."""
 # From two of them on, so that 29 hours are not a day.
@@ -60,6 +62,7 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
     for run in report.open_runs:
         yield from _describe_open_run(run)
     yield from _describe_damaged(report)
+    yield from _describe_future(report)
     yield from _describe_rounds(report.rounds)
     absent = {place.name for place in report.destinations if place.state is not PlaceState.PRESENT}
     lost = {job.name: job.destination for job in jobs if job.destination in absent}
@@ -75,6 +78,14 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
             if broken.problems
             else f"Job {broken.job or broken.path} cannot be taken.",
             hint="`xenbackup config validate` names all problems",
+        )
+    for text in report.unreadable_rounds:
+        yield Finding(
+            level=Level.WARNING,
+            code="round-unreadable",
+            subject="rounds",
+            message=f"{text.rstrip('.')}. What it was of that round is not known any more.",
+            hint="see with `xenbackup runs` if its guests were backed up, then remove the file",
         )
     if report.guests_problem:
         yield Finding(
@@ -118,6 +129,29 @@ def _describe_damaged(report: StatusReport) -> Iterator[Finding]:
         )
 
 
+def _describe_future(report: StatusReport) -> Iterator[Finding]:
+    """Points whose time is yet to come, until it has, or they are gone."""
+    for ahead in report.future:
+        yield Finding(
+            level=Level.WARNING,
+            code=POINT_FROM_THE_FUTURE,
+            subject=ahead.domain,
+            message=f"Point {ahead.point} in {ahead.destination} is of "
+            f"{ahead.created_at:%Y-%m-%d %H:%M} UTC, {describe_span(report.now, ahead.created_at)} "
+            "from now, so it counts for nothing: a clock is wrong, or was.",
+            hint="see that `date` is right; a point that a wrong clock made stays until its folder "
+            f"is removed by hand (`xenbackup show {ahead.point}` says where it lies)",
+        )
+    if report.future_left_out:
+        yield Finding(
+            level=Level.WARNING,
+            code=POINT_FROM_THE_FUTURE,
+            subject="points",
+            message=f"{report.future_left_out} more points are from the future.",
+            hint="`xenbackup points` lists them all",
+        )
+
+
 def _describe_rounds(rounds: tuple[RoundStatus, ...]) -> Iterator[Finding]:
     """Of each job the newest round, where that came to nothing before any run."""
     newest = {told.job: told for told in sorted(rounds, key=lambda told: told.ended_at)}
@@ -144,9 +178,8 @@ def _describe_domain(status: DomainStatus, now: datetime, lost: Mapping[str, str
             why, hint = f" The last run failed for want of destination {place}.", ""
     if status.verdict is DomainVerdict.UNPROTECTED:
         message, hint = "No job covers it.", "add it to `domains` of a job"
-    elif status.point_at is None and status.damaged:
-        which = f"all {status.damaged} were" if status.damaged > 1 else "its only one was"
-        message = f"It has no good point by job {status.job}: {which} found damaged.{why}"
+    elif status.point_at is None and (status.damaged or status.future):
+        message = f"It has no good point by job {status.job}: {_tell_no_good(status)}.{why}"
     elif status.verdict is DomainVerdict.NEVER or status.point_at is None:
         message = f"It never had a good point by job {status.job}.{why}"
     elif status.verdict is DomainVerdict.LATE and status.promised_since is not None:
@@ -164,6 +197,19 @@ def _describe_domain(status: DomainStatus, now: datetime, lost: Mapping[str, str
         message=message,
         hint=hint,
     )
+
+
+def _tell_no_good(status: DomainStatus) -> str:
+    """What keeps each of its points from being a good one."""
+    damaged, future = status.damaged, status.future
+    if damaged and future:
+        return (
+            f"{damaged} {'were' if damaged > 1 else 'was'} found damaged, "
+            f"{future} {'are' if future > 1 else 'is'} from the future"
+        )
+    if damaged:
+        return f"{f'all {damaged} were' if damaged > 1 else 'its only one was'} found damaged"
+    return f"{f'all {future} are' if future > 1 else 'its only one is'} from the future"
 
 
 def _describe_open_run(run: OpenRun) -> Iterator[Finding]:
@@ -201,9 +247,7 @@ def _describe_place(place: DestinationStatus) -> Iterator[Finding]:
             code=f"destination-{place.state}",
             subject=place.name,
             message=place.problem or f"It is {place.state}.",
-            hint=f"mount its disk; for a new destination: `xenbackup destination init {place.name}`"
-            if place.state in (PlaceState.MISSING, PlaceState.UNMARKED)
-            else "",
+            hint=_hint_at_place(place),
         )
     days = place.full_in_days
     if days is not None and days < FULL_SOON_DAYS:
@@ -216,6 +260,14 @@ def _describe_place(place: DestinationStatus) -> Iterator[Finding]:
             else f"It will be full in {days} day{'s' if days > 1 else ''}, as it looks.",
             hint="make room, keep fewer points (`[retention]`), or use a larger disk",
         )
+
+
+def _hint_at_place(place: DestinationStatus) -> str:
+    if place.state not in (PlaceState.MISSING, PlaceState.UNMARKED):
+        return ""
+    if place.kind == _KIND_VOLUME:
+        return "attach its disk; `vgs` lists the groups that are there"
+    return f"mount its disk; for a new destination: `xenbackup destination init {place.name}`"
 
 
 def _describe_daemon(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:

@@ -12,7 +12,8 @@ from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, StepName
 from xenbackup.model.pipeline import PRESETS
 from xenbackup.model.plan import SnapshotKind
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
-from xenbackup.planning.disk_plan import predict_snapshot_bytes
+from xenbackup.planning.disk_plan import find_volume_fault, predict_snapshot_bytes
+from xenbackup.planning.obstacles import has_unflushed_tables
 
 WITHOUT_SNAPSHOT = tuple(
     name
@@ -20,6 +21,13 @@ WITHOUT_SNAPSHOT = tuple(
     if all(spec.step is not StepName.SNAPSHOT for spec in steps)
 )
 """Presets that read the disk itself."""
+WITHOUT_LIFE = tuple(
+    name
+    for name, steps in PRESETS.items()
+    if all(spec.step is not StepName.SAVE_PAUSED for spec in steps)
+)
+"""Presets that take no memory of a guest that lives on."""
+_EXPLAIN_TABLES = "a {} image: QEMU writes its tables only when the guest lets go of it"
 
 _WELCOME = {
     SnapshotKind.THICK: "a snapshot takes 10% of the disk from its volume group while it is copied",
@@ -29,6 +37,14 @@ _WELCOME = {
 _LEFT_OUT = {
     BackingKind.CDROM: "left out of every backup: a CD-ROM holds nothing of the guest's",
     BackingKind.EMPTY: "left out of every backup: the drive is empty",
+}
+
+_FAULTS = {
+    "disk-merging": "a snapshot is being merged into it: wait for the end of that",
+    "disk-incomplete": "it lies on physical volumes that are missing: bring them back",
+    "disk-is-snapshot": "no snapshot: it is itself a snapshot, and LVM takes none of it",
+    "disk-locked": "no snapshot: LVM is moving it (pvmove); wait for the end of that",
+    "group-incomplete": "no snapshot: its volume group lacks physical volumes",
 }
 
 
@@ -74,8 +90,14 @@ def judge_disk(backing: DiskBacking, inventory: Inventory) -> DiskVerdict:
     if why:
         return DiskVerdict(presets=(), reason=why)
     snapshot = find_snapshot(backing)
-    if snapshot is SnapshotKind.NONE:
-        return DiskVerdict(presets=WITHOUT_SNAPSHOT, reason=_explain_no_snapshot(backing))
+    why = _explain_fault(backing, inventory, snapshots=True)
+    if why or snapshot is SnapshotKind.NONE:
+        return DiskVerdict(presets=WITHOUT_SNAPSHOT, reason=why or _explain_no_snapshot(backing))
+    guest = inventory.find_domain(backing.domain)
+    if guest is not None and has_unflushed_tables(
+        guest, writable=backing.writable, image_format=backing.format
+    ):
+        return DiskVerdict(presets=WITHOUT_LIFE, reason=_EXPLAIN_TABLES.format(backing.format))
     return DiskVerdict(presets=tuple(PRESETS), reason=_WELCOME[snapshot])
 
 
@@ -85,12 +107,19 @@ def _explain_unreadable(backing: DiskBacking, inventory: Inventory) -> str:
         return "another domain serves it: back it up from there"
     if backing.kind is BackingKind.ABSENT:
         return "there is nothing to read: the guest is refused until it is back"
-    volume = inventory.find_volume_by_uuid(backing.lv_uuid)
-    if volume is not None and volume.merging:
-        return "a snapshot is being merged into it: wait for the end of that"
+    fault = _explain_fault(backing, inventory, snapshots=False)
+    if fault:
+        return fault
     if backing.problem or backing.kind is BackingKind.UNKNOWN:
         return "dom0 cannot read it: the guest is refused"
     return ""
+
+
+def _explain_fault(backing: DiskBacking, inventory: Inventory, *, snapshots: bool) -> str:
+    """What a plan has against the logical volume behind it; "" for nothing."""
+    volume = inventory.find_volume_by_uuid(backing.lv_uuid)
+    fault = volume and find_volume_fault(backing.vdev, volume, inventory, snapshots=snapshots)
+    return _FAULTS[fault.code] if fault else ""
 
 
 def _explain_no_snapshot(backing: DiskBacking) -> str:
@@ -98,8 +127,6 @@ def _explain_no_snapshot(backing: DiskBacking) -> str:
         return "no snapshot: it lies on the network; its storage could take one"
     if backing.regular_file:
         return "no snapshot: its file system has no reflinks (Btrfs has, XFS mostly)"
-    if backing.lv_uuid:
-        return "no snapshot: it is itself a snapshot, and LVM takes none of it"
     return "no snapshot: it is no logical volume"
 
 

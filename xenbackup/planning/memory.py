@@ -118,8 +118,8 @@ def find_dom0_memory_faults(dom0: Dom0Memory) -> tuple[MemoryFinding, ...]:
         findings.append(
             MemoryFinding(
                 code="dom0-mem-no-size",
-                message=f"dom0_mem={dom0.on_xen_line} gives dom0 neither a size nor a minimum "
-                f"that can be read; promise it at least {DOM0_FLOOR_MIB} MiB.",
+                message=f"dom0_mem={dom0.on_xen_line} gives dom0 no amount that can be read; "
+                f"promise it at least {DOM0_FLOOR_MIB} MiB.",
             )
         )
     elif dom0.limit_mib < DOM0_FLOOR_MIB:

@@ -14,7 +14,11 @@ from xenbackup.model.domain import Disk, Domain, GuestKind, is_arriving, was_mig
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Consistency, Job, StepName, StepSpec
 from xenbackup.model.names import check_domain_name
-from xenbackup.planning.disk_plan import explain_exclusion, plan_disk
+from xenbackup.planning.disk_plan import (
+    explain_exclusion,
+    find_volume_fault,
+    plan_disk,
+)
 from xenbackup.planning.presets import (
     consistency_of,
     satisfies_requirement,
@@ -62,6 +66,8 @@ def list_obstacles(
             continue
         copied += 1
         yield from find_user_obstacle(domain, disk, inventory)
+        if any(spec.step is StepName.SAVE_PAUSED for spec in steps):
+            yield from find_cache_obstacle(domain, disk)
         yield from find_disk_obstacle(domain, disk, inventory, snapshots=snapshots)
     if not copied:
         yield Obstacle(code="guest-without-disks", reason="it has no disk to back up")
@@ -207,6 +213,28 @@ def find_user_obstacle(domain: Domain, disk: Disk, inventory: Inventory) -> Iter
             )
 
 
+def find_cache_obstacle(domain: Domain, disk: Disk) -> Iterator[Obstacle]:
+    """An image whose tables QEMU may not have written when its guest is saved and lives on.
+
+    A save has QEMU flush what it caches only where QEMU is the guest's device model (HVM). For a PV
+    or PVH guest it is a mere back-end, which flushes when the guest lets go of the disk: the copy
+    could have tables that know nothing of blocks which the guest's memory takes for written.
+    """
+    if has_unflushed_tables(domain, writable=disk.writable, image_format=disk.format):
+        yield Obstacle(
+            code="image-not-flushed",
+            reason=f"disk {disk.vdev} ({disk.target}) is a {disk.format} image: while the guest "
+            "lives on, tables of it may be in QEMU's memory alone",
+            hint='use preset = "snapshot" or "cold" for this guest',
+        )
+
+
+def has_unflushed_tables(domain: Domain, *, writable: bool, image_format: str) -> bool:
+    """Is the disk an image with tables of its own, which QEMU serves as a mere back-end?"""
+    plain = image_format in ("raw", "empty", "")
+    return writable and not plain and domain.kind is not GuestKind.HVM
+
+
 def find_disk_obstacle(
     domain: Domain, disk: Disk, inventory: Inventory, *, snapshots: bool
 ) -> Iterator[Obstacle]:
@@ -215,13 +243,13 @@ def find_disk_obstacle(
         plan_disk(domain, disk, inventory, snapshots, None)
     except Refusal as refusal:
         yield Obstacle(
-            code=_classify_refusal(domain, disk, inventory),
+            code=_classify_refusal(domain, disk, inventory, snapshots=snapshots),
             reason=refusal.reason,
             hint=refusal.hint,
         )
 
 
-def _classify_refusal(domain: Domain, disk: Disk, inventory: Inventory) -> str:
+def _classify_refusal(domain: Domain, disk: Disk, inventory: Inventory, *, snapshots: bool) -> str:
     """The code for the plan's refusal of a disk: the same questions, in the same order."""
     if not disk.served_by_dom0:
         return "disk-served-elsewhere"
@@ -234,8 +262,9 @@ def _classify_refusal(domain: Domain, disk: Disk, inventory: Inventory) -> str:
             absent = backing.kind is BackingKind.ABSENT
             return "disk-absent" if absent else "disk-unreadable"
         volume = inventory.find_volume_by_uuid(backing.lv_uuid)
-    if volume is not None:
-        return "disk-merging" if volume.merging else "disk-is-snapshot"
+    fault = volume and find_volume_fault(disk.vdev, volume, inventory, snapshots=snapshots)
+    if fault:
+        return fault.code
     if backing is not None and backing.on_network:
         return "network-disk-no-snapshot"
     file = backing is not None and backing.regular_file

@@ -52,6 +52,22 @@ class Promise:
     while_at_work: datetime | None = None
 
 
+def find_start(
+    noted: datetime | None, written: datetime | None, oldest_point: datetime | None
+) -> datetime | None:
+    """Since when a job promises anything; None when that cannot be told.
+
+    `noted` is since when the catalog knows its schedule, `written` when its file was last changed,
+    `oldest_point` the time of the oldest point that counts for it. A catalog that was lost, or a
+    job under another name, is noted as new: what was promised before is promised still, as far
+    back as there are points and the file says the same.
+    """
+    start = noted if noted is not None else written
+    if start is None or written is None or oldest_point is None:
+        return start
+    return min(start, max(written, oldest_point))
+
+
 def find_promise(
     job: Job,
     now: datetime,

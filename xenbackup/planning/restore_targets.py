@@ -173,8 +173,15 @@ class _Chooser:
                 f"is disk {others[0].vdev} of {others[0].domain.name}: give another target, or "
                 "--overwrite to destroy what it holds"
             )
-        own = self._disk.source and sight.overlaps(self._sight.find_path(self._disk.source))
         here, there = self._sight.inventory.facts.hostname, self._manifest.host.hostname
+        named = [use for use in users if not self._is_known_by_uuid(use.domain)]
+        if named and there not in ("", here):
+            return (
+                f"is disk {named[0].vdev} of {named[0].domain.name} of this host ({here}), but the "
+                f"point is of {self._manifest.domain} of host {there}, and no uuid says that they "
+                "are one guest: give another target, or --overwrite to destroy what it holds"
+            )
+        own = self._disk.source and sight.overlaps(self._sight.find_path(self._disk.source))
         if own and here != there and not users:
             return (
                 f"bears the name of the disk's source, but that was on {there or 'another host'}: "
@@ -194,10 +201,15 @@ class _Chooser:
 
     def _is_restored(self, domain: Domain) -> bool:
         """The domain is the point's own; a mere namesake is not."""
-        manifest = self._manifest
-        if domain.configured_uuid and manifest.identity != manifest.domain:
-            return domain.configured_uuid == manifest.identity
-        return domain.name == manifest.domain
+        if self._is_known_by_uuid(domain):
+            return domain.configured_uuid == self._manifest.identity
+        return domain.name == self._manifest.domain
+
+    def _is_known_by_uuid(self, domain: Domain) -> bool:
+        """Both have a uuid that somebody gave them; else there are only names to go by, and a name
+        is another guest on each host.
+        """
+        return bool(domain.configured_uuid) and self._manifest.identity != self._manifest.domain
 
     def _take(self, candidate: Candidate, sight: PathSight, act: TargetAct) -> RestoreTarget | None:
         found = [

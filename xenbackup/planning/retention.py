@@ -7,6 +7,9 @@ that something else needs (`Hold`), points that seem to come from the future, an
 one that satisfies what the job requires. A point that is no good never stands for others, so it
 never lets one go.
 
+Two hosts may keep their points in one folder. A point that another host made of a guest of its own
+(`PointSummary.is_of`) stays, and stands for none of ours.
+
 A point that a verification found damaged is itself kept just as long as if it were good: cable or
 memory may have been to blame, and then it is.
 """
@@ -59,20 +62,34 @@ def keeps_everything(retention: Retention) -> bool:
     return not any((retention.last, *(span.count(retention) for span in _SPANS)))
 
 
+def explain_foreign(point: PointSummary, hostname: str) -> str:
+    """Why a point stays that is not of a guest of this host; "" for one that is."""
+    if point.is_of(hostname):
+        return ""
+    return f"made on host {point.host}, and only its own retention removes it"
+
+
 def judge_job_points(
     points: Sequence[PointSummary],
     job: Job,
     zone: tzinfo,
     *,
+    hostname: str,
     now: datetime,
     holds: Iterable[Hold] = (),
 ) -> tuple[Verdict, ...]:
-    """Every point of the job, each guest in each destination by itself, oldest first."""
+    """Every point of the job, each guest in each destination by itself, oldest first.
+
+    `hostname` is this host's: of a job of the same name elsewhere nothing is removed.
+    """
     groups: dict[tuple[str, str], list[PointSummary]] = {}
-    for point in points:
-        groups.setdefault((point.destination, point.identity), []).append(point)
-    held = tuple(holds)
     verdicts: list[Verdict] = []
+    for point in points:
+        if why := explain_foreign(point, hostname):
+            verdicts.append(Verdict(point=point, keep=True, reason=why))
+        else:
+            groups.setdefault((point.destination, point.identity), []).append(point)
+    held = tuple(holds)
     for group in groups.values():
         # The name decides which override counts: that of today, where the guest was renamed.
         name = max(group, key=_age_key).domain

@@ -7,7 +7,8 @@
   is new enough, and a newer run that failed, `failing`; else `good`.
 
 Points of a job that is not there any more (renamed, removed) count for every job: they are good
-points of the guest all the same. Points that a verification found damaged count for nothing.
+points of the guest all the same. Points that a verification found damaged count for nothing, and
+neither do points from the future: a clock was wrong, and for years they would be the newest.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from xenbackup.model.status import (
     KnownGuest,
     Level,
 )
+from xenbackup.planning.counted_points import is_ahead, is_sound
 from xenbackup.planning.presets import (
     consistency_of,
     expand_pipeline,
@@ -50,14 +52,16 @@ _LEVELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of guests, jobs, points and runs.
+    """What is known of guests, jobs, points and runs, as it is `now`.
 
-    `promises` has each job's, by name. `runs` are the newest that ended of each (job, domain).
-    `broken_jobs` are names whose files cannot be taken: their points are not anybody's. `at_work`
-    are the (job, domain) whose run is under way or waits. `complete` is False when points may be
-    missing from `points`. `guests` is None when nobody asked for them.
+    `points` are those of this host's guests (`select_own`). `promises` has each job's, by name.
+    `runs` are the newest that ended of each (job, domain). `broken_jobs` are names whose files
+    cannot be taken: their points are not anybody's. `at_work` are the (job, domain) whose run is
+    under way or waits. `complete` is False when points may be missing from `points`. `guests` is
+    None when nobody asked for them.
     """
 
+    now: datetime
     jobs: Sequence[Job]
     promises: Mapping[str, Promise]
     points: Sequence[PointSummary]
@@ -110,20 +114,23 @@ def _judge_guest(
     if not covering:
         if guest is not None:
             verdict = DomainVerdict.UNPROTECTED if guest.running else DomainVerdict.OFF
-            yield _describe(_start(name, "", running, verdict), points)
+            yield _describe(_start(name, "", running, verdict), points, evidence.now)
         return
     active = [job for job in covering if running is not False or _takes_shut_off(job, name)]
     if not active:
-        yield _describe(_start(name, covering[0].name, running, DomainVerdict.OFF), points)
+        status = _start(name, covering[0].name, running, DomainVerdict.OFF)
+        yield _describe(status, points, evidence.now)
         return
     promising = [job for job in active if evidence.promises[job.name].made]
-    for job in promising or _choose_one(active, points):
+    for job in promising or _choose_one(active, points, evidence.now):
         yield _judge_for_job(name, job, running, points, evidence)
 
 
-def _choose_one(jobs: Sequence[Job], points: Sequence[PointSummary]) -> Sequence[Job]:
+def _choose_one(
+    jobs: Sequence[Job], points: Sequence[PointSummary], now: datetime
+) -> Sequence[Job]:
     """Of jobs that promise nothing: the one with the newest point."""
-    sound = [point for point in points if point.damage is None]
+    sound = [point for point in points if is_sound(point, now)]
     made = [point.job for point in sorted(sound, key=_order_points)]
     return sorted(jobs, key=lambda job: _find_place(made, job.name))[-1:]
 
@@ -142,9 +149,10 @@ def _judge_for_job(
 ) -> DomainStatus:
     known = {found.name for found in evidence.jobs} | evidence.broken_jobs
     counted = [point for point in points if point.job == job.name or point.job not in known]
-    sound = [point for point in counted if point.damage is None]
+    sound = [point for point in counted if is_sound(point, evidence.now)]
     newest = max(sound, key=_order_points, default=None)
-    lost = bool(counted) and not sound
+    # What is of the future alone is intact, as far as is known: nothing of it is lost.
+    lost = bool(counted) and all(point.damage is not None for point in counted)
     promise = evidence.promises[job.name]
     at_work = (job.name, name) in evidence.at_work
     since = promise.while_at_work if at_work else promise.since
@@ -165,7 +173,7 @@ def _judge_for_job(
     if verdict is DomainVerdict.NEVER and (failed or lost):
         # Nothing stands between the guest and its loss, and nothing is about to.
         status = replace(status, level=Level.CRITICAL)
-    return _describe(status, counted)
+    return _describe(status, counted, evidence.now)
 
 
 def choose_verdict(
@@ -206,10 +214,16 @@ def _start(name: str, job: str, running: bool | None, verdict: DomainVerdict) ->
     )
 
 
-def _describe(status: DomainStatus, points: Sequence[PointSummary]) -> DomainStatus:
+def _describe(status: DomainStatus, points: Sequence[PointSummary], now: datetime) -> DomainStatus:
     """With the newest good one of these points."""
-    sound = [point for point in points if point.damage is None]
-    status = replace(status, points=len(sound), damaged=len(points) - len(sound))
+    whole = [point for point in points if point.damage is None]
+    sound = [point for point in whole if not is_ahead(point.created_at, now)]
+    status = replace(
+        status,
+        points=len(sound),
+        damaged=len(points) - len(whole),
+        future=len(whole) - len(sound),
+    )
     newest = max(sound, key=_order_points, default=None)
     if newest is None:
         return status

@@ -82,7 +82,7 @@ class RoundFolder:
             if path.suffix != _SUFFIX:
                 continue
             try:
-                found.append(_parse(path.stem, _read_small(path)))
+                found.append(_parse(path.stem, read_small_file(path, LARGEST_BYTES)))
             except (OSError, ValueError, OverflowError, RecursionError) as error:
                 wrong.append(f"{path} is no record of a round: {error}")
         return tuple(found), tuple(wrong)
@@ -93,15 +93,15 @@ class RoundFolder:
         return self.folder / f"{round_id}{_SUFFIX}"
 
 
-def _read_small(path: Path) -> bytes:
+def read_small_file(path: Path, largest_bytes: int) -> bytes:
     """Raises: OSError, also for a link; ValueError for what is no small plain file."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - opened with flags of its own
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is no plain file")
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
+        content = file.read(largest_bytes + 1)
+    if len(content) > largest_bytes:
+        raise ValueError(f"it is larger than {largest_bytes} bytes")
     return content
 
 

@@ -140,16 +140,17 @@ class Catalog:
             connection.execute(rows.DELETE_DAMAGED, rows.bind(place))
             if (marked := rows.mark_point(summary)) is not None:
                 connection.execute(rows.INSERT_DAMAGED, rows.bind(rows.flatten_marked(marked)))
+            connection.execute(rows.RAISE_GENERATION)
 
         self._file.transact(record, writes=True)
 
     def record_damaged(self, marked: MarkedPoint) -> None:
         """A point was found damaged; it need not be a listed one. Raises: StateFailed."""
-        self._write(rows.INSERT_DAMAGED, rows.bind(rows.flatten_marked(marked)))
+        self._change_points((rows.INSERT_DAMAGED,), rows.bind(rows.flatten_marked(marked)))
 
     def forget_damage(self, destination: str, point: str) -> None:
         """The point is good after all, or gone. Raises: StateFailed."""
-        self._write(rows.DELETE_DAMAGED, rows.bind((destination, point)))
+        self._change_points((rows.DELETE_DAMAGED,), rows.bind((destination, point)))
 
     def list_damaged(self) -> tuple[MarkedPoint, ...]:
         """Points that verification found damaged, by their ids, also of disks that are away.
@@ -164,12 +165,8 @@ class Catalog:
 
     def remove_point(self, destination: str, point: str) -> None:
         """A point is gone; a second removal changes nothing. Raises: StateFailed."""
-
-        def remove(connection: sqlite3.Connection) -> None:
-            for statement in (rows.DELETE_POINT, rows.DELETE_DAMAGED):
-                connection.execute(statement, rows.bind((destination, point)))
-
-        self._file.transact(remove, writes=True)
+        statements = (rows.DELETE_POINT, rows.DELETE_DAMAGED)
+        self._change_points(statements, rows.bind((destination, point)))
 
     def list_points(self, domain: str | None = None) -> tuple[PointSummary, ...]:
         """Points by time, of one domain when named, also of disks that are away.
@@ -184,16 +181,33 @@ class Catalog:
             )
         )
 
+    def read_generation(self) -> int:
+        """A number that grows with every change of what is said of points. Raises: StateFailed."""
+        return self._file.transact(_find_generation)
+
+    def list_listed(self) -> frozenset[str]:
+        """Destinations whose points were once all told, by `rebuild`. Raises: StateFailed."""
+        return self._file.transact(
+            lambda connection: frozenset(
+                str(name) for (name,) in connection.execute(rows.LIST_LISTED)
+            )
+        )
+
     def rebuild(
         self,
         points: Iterable[PointSummary],
         *,
         destinations: Collection[str],
         damaged: Iterable[MarkedPoint] = (),
-    ) -> None:
+        generation: int | None = None,
+        complete: bool = True,
+    ) -> bool:
         """Make the points of these destinations exactly the given ones; others stay.
 
-        `damaged` are those without a usable manifest that a verification has marked.
+        `damaged` are those without a usable manifest that a verification has marked. With the
+        `generation` of before these points were looked at, nothing is changed, and False returned,
+        where somebody has told of a point since: what was seen may be older than that. One that is
+        not `complete` leaves the catalog `needs_rebuild` where it was that.
 
         Raises: StateFailed; then nothing has changed.
         """
@@ -203,14 +217,20 @@ class Catalog:
         marked = [rows.bind(rows.flatten_marked(mark)) for mark in marks]
         names = [rows.bind((name,)) for name in destinations]
 
-        def fill(connection: sqlite3.Connection) -> None:
+        def fill(connection: sqlite3.Connection) -> bool:
+            if generation not in (None, _find_generation(connection)):
+                return False
             connection.executemany(rows.DELETE_POINTS, names)
             connection.executemany(rows.INSERT_POINT, flattened)
             connection.executemany(rows.DELETE_ALL_DAMAGED, names)
             connection.executemany(rows.INSERT_DAMAGED, marked)
-            connection.execute("UPDATE state SET value = 1 WHERE key = 'points_complete'")
+            connection.executemany(rows.NOTE_LISTED, names)
+            connection.execute(rows.RAISE_GENERATION)
+            if complete:
+                connection.execute("UPDATE state SET value = 1 WHERE key = 'points_complete'")
+            return True
 
-        self._file.transact(fill, writes=True)
+        return self._file.transact(fill, writes=True)
 
     # Due times
 
@@ -297,8 +317,23 @@ class Catalog:
             )
         )
 
+    def _change_points(self, statements: Iterable[str], values: tuple[object, ...]) -> None:
+        """Each of the statements with the values, told to whoever looks at the points just now."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            for statement in statements:
+                connection.execute(statement, values)
+            connection.execute(rows.RAISE_GENERATION)
+
+        self._file.transact(change, writes=True)
+
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         self._file.transact(lambda connection: connection.execute(statement, values), writes=True)
+
+
+def _find_generation(connection: sqlite3.Connection) -> int:
+    row = connection.execute(rows.FIND_GENERATION).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _find_due(connection: sqlite3.Connection, job: str, until: datetime) -> datetime | None:

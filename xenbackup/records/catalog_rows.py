@@ -128,6 +128,16 @@ DELETE_DAMAGED = (
 DELETE_ALL_DAMAGED = "DELETE FROM damaged_points WHERE destination = CAST(? AS TEXT)"
 DELETE_POINT = "DELETE FROM points WHERE destination = CAST(? AS TEXT) AND point = CAST(? AS TEXT)"
 DELETE_POINTS = "DELETE FROM points WHERE destination = CAST(? AS TEXT)"
+# Counts every change of what is said of points, so that whoever compared them with what lies in a
+# destination sees that somebody else was faster.
+FIND_GENERATION = "SELECT value FROM state WHERE key = 'points_generation'"
+RAISE_GENERATION = (
+    "INSERT INTO state (key, value) VALUES ('points_generation', 1) "
+    "ON CONFLICT (key) DO UPDATE SET value = value + 1"
+)
+# Destinations whose points were listed whole, ever: of any other, nobody knows what it holds.
+NOTE_LISTED = "INSERT OR REPLACE INTO state (key, value) VALUES ('listed ' || CAST(? AS TEXT), 1)"
+LIST_LISTED = "SELECT substr(key, 8) FROM state WHERE substr(key, 1, 7) = 'listed '"
 SELECT_MOMENTS = "SELECT due_at FROM due_times UNION ALL SELECT first_seen_at FROM schedules"
 DELETE_DUE = "DELETE FROM due_times WHERE job = CAST(? AS TEXT) AND due_at < CAST(? AS TEXT)"
 FIND_DUE = (

@@ -103,6 +103,10 @@ class Journal:
                 os.ftruncate(self._descriptor, whole_bytes)
                 os.fsync(self._descriptor)
 
+    def look(self) -> None:
+        """Read what there is so far; whoever writes it may go on. Raises: JournalDamaged."""
+        self._record = fold_entries(tuple(line.entry for line in read_journal(self.path)))
+
     def go_on_unwritten(self) -> None:
         """From here on a line that cannot be written ends nothing: a guest must come back first.
 
@@ -260,6 +264,7 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
         save_finished=False,
         image_verified=False,
         resuming=False,
+        sharers=(*record.sharers, *entry.sharers),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,9 @@ from xenbackup.planning.beginnings import (
 )
 
 _log = structlog.get_logger(__name__)
+
+_ZONE_DAYS = range(-30, 400)
+"""Looked at when zones are compared: what will not be the same next summer differs."""
 
 
 class DueMemory(Protocol):
@@ -101,6 +104,7 @@ class Agenda:
         """
         went_back = self._looked_at is not None and now < self._looked_at
         self._looked_at = now
+        self._follow_zones(now)
         ready: list[tuple[Job, DueTime]] = []
         for entry in self._entries.values():
             if went_back:
@@ -119,6 +123,23 @@ class Agenda:
                 ready.append((entry.job, entry.next))
         self._publish()
         return tuple(sorted(ready, key=lambda pair: (pair[1].begins_at, pair[0].name)))
+
+    def _follow_zones(self, now: datetime) -> None:
+        """Judge by the host's zone as it is: somebody may set another one at any time.
+
+        What that makes due in hindsight is judged like anything that was missed.
+        """
+        followers = [entry for entry in self._entries.values() if not entry.job.timezone]
+        if not followers:
+            return
+        zone = self._zone_of(followers[0].job)
+        known = {id(entry.zone): entry.zone for entry in followers}
+        changed = {name for name, old in known.items() if not is_same_clock(zone, old, now)}
+        for entry in followers:
+            if id(entry.zone) in changed:
+                _log.info("zone-changed", job=entry.job.name, offset=f"{now.astimezone(zone):%z}")
+                entry.next = entry.told = entry.untaken = None
+            entry.zone = zone
 
     def settle(self, due: DueTime, now: datetime) -> None:
         """A due time was handed on: it does not come again."""
@@ -228,6 +249,17 @@ class Agenda:
         for times in new:
             _tell(entry, times.first, times.last, times.count, times.reason)
             entry.told = times.last if entry.told is None else max(entry.told, times.last)
+
+
+def is_same_clock(one: tzinfo, other: tzinfo, now: datetime) -> bool:
+    """Whether two zones show the same time around now, whatever they are called.
+
+    A zone that was read from a file equals no other object, and its name says nothing.
+    """
+    if one is other:
+        return True
+    samples = (now + timedelta(days=days) for days in _ZONE_DAYS)
+    return all(at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset() for at in samples)
 
 
 def _tell(entry: _Entry, first: datetime, last: datetime, count: int, reason: str) -> None:

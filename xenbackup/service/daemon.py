@@ -107,6 +107,7 @@ class Daemon:
         self._since = self._host.now()
         self._stopping = ""
         self._wants_reload = False
+        self._refused = ""
         self._busy_since: float | None = time.monotonic()
         self._wake = Wake()
         self._queue = RunQueue(self._wake.call)
@@ -135,8 +136,10 @@ class Daemon:
             look_seconds=look_seconds,
             explain_stop=self._explain_stop,
             on_begin=self._round_began,
+            keep_result=lambda ended, result: self._announcements.keep_result(ended.job, result),
             on_end=self._round_ended,
             remark=self._announcements.remark,
+            tell_loss=self._announcements.tell_loss,
         )
         self._scheduler = Scheduler(
             now=self._host.now,
@@ -166,10 +169,10 @@ class Daemon:
         self._announcements.adapt()
         for problem in self._definitions.problems:
             _log.error("configuration-problem", problem=problem)
-            self._announcements.remark(problem)
+            self._announcements.tell_loss(problem)
         self._recovery.recover_first()
         for message in self._recovery.messages:
-            self._announcements.remark(message)
+            self._announcements.tell_loss(message)
         try:
             if not self._stopping:
                 self._begin()
@@ -197,14 +200,24 @@ class Daemon:
     # The main thread
 
     def _begin(self) -> None:
-        self._host.place(SOCKET_PATH).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._server.start()
-        self._ledger.resume()
-        self._scheduler.start(self._definitions.house.jobs.jobs)
+        """Raises: StateFailed and others, of which somebody has been told."""
+        try:
+            self._begin_work()
+        except Exception as error:
+            self._announcements.tell_no_start(error)
+            raise
+        self._announcements.release()
         self._notifier.tell_ready()
         self._notifier.tell_status(self._summarise())
         give_memory_back()
         _log.info("daemon-ready", jobs=[job.name for job in self._definitions.house.jobs.jobs])
+
+    def _begin_work(self) -> None:
+        self._host.place(SOCKET_PATH).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._server.start()
+        self._announcements.resume()
+        self._ledger.resume()
+        self._scheduler.start(self._definitions.house.jobs.jobs)
 
     def _serve(self) -> None:
         while not self._stopping:
@@ -323,6 +336,7 @@ class Daemon:
         self._notifier.tell_reloading()
         try:
             self._definitions.reload(self._take_house)
+            self._refused = ""
             self._ledger.resume_put_off()
         finally:
             self._notifier.tell_ready()
@@ -332,11 +346,17 @@ class Daemon:
         try:
             self._reload()
         except XenbackupError as error:
-            _log.error("reload-refused", error=error.message)
-            self._announcements.remark(f"The configuration was not taken over: {error.message}")
+            self._note_refusal(error.message)
         except Exception:  # noqa: BLE001 - logged; the old definitions stand
             _log.exception("reload-defect")
-            self._announcements.remark("The configuration was not taken over: see the log.")
+            self._note_refusal("see the log.")
+
+    def _note_refusal(self, reason: str) -> None:
+        """Once: what may pass is tried again every minute."""
+        if reason != self._refused:
+            self._refused = reason
+            _log.error("reload-refused", error=reason)
+            self._announcements.remark(f"The configuration was not taken over: {reason}")
 
     def _take_house(self, house: House) -> None:
         self._scheduler.replace_jobs(house.jobs.jobs)

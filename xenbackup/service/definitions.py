@@ -19,7 +19,7 @@ _log = structlog.get_logger("xenbackup.daemon")
 
 _SUFFIX = ".toml"
 
-Fingerprint = tuple[tuple[str, int, int, int], ...]
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 
 
 class Definitions:
@@ -42,6 +42,8 @@ class Definitions:
         self._seen = self._look()
         self.house: House = bootstrap.open_house(host, given)
         self.problems: tuple[str, ...] = self.house.jobs.problems
+        # Not for what the files say, so that they need not change for another reading to succeed.
+        self._may_pass = False
         # One for the process's life: new runs must not have a rate beside that of old ones.
         self.limit = BandwidthLimit(self._rate, monotonic=host.monotonic_seconds, sleep=host.sleep)
 
@@ -52,9 +54,11 @@ class Definitions:
         """
         with self._lock:
             self._seen = self._look()
+            self._may_pass = True
             try:
                 house = self._read()
             except ConfigurationError as error:
+                self._may_pass = False
                 self._refuse(error.problems)
                 raise
             except XenbackupError as error:
@@ -70,6 +74,7 @@ class Definitions:
                 raise
             self.limit.change_rate(self._rate)
             self.problems = ()
+            self._may_pass = False
             _log.info("configuration-loaded", jobs=[job.name for job in house.jobs.jobs])
 
     @property
@@ -77,10 +82,12 @@ class Definitions:
         return self.house.configuration.bandwidth_limit_bytes_per_second or None
 
     def have_changed(self) -> bool:
-        """Some file is not as it was when it was last read, or looked at by this."""
+        """Some file is not as it was when it was last read, or looked at by this; or the last
+        reading failed for what may have passed since (a full disk, a catalog that was locked).
+        """
         now = self._look()
         changed, self._seen = now != self._seen, now
-        return changed
+        return changed or self._may_pass
 
     def _read(self) -> House:
         house = bootstrap.open_house(self._host, self._given)
@@ -96,12 +103,15 @@ class Definitions:
         return house
 
     def _refuse(self, problems: tuple[str, ...]) -> None:
-        self.problems = problems
-        for problem in problems:
+        known, self.problems = self.problems, problems
+        for problem in problems if problems != known else ():
             _log.error("configuration-problem", problem=problem)
 
     def _look(self) -> Fingerprint:
-        """Name, time, size and inode of every file; of what cannot be looked at, nothing."""
+        """Name, times, size and inode of every file; of what cannot be looked at, nothing.
+
+        A change of owner or mode, for which a file may have been refused, changes one of the times.
+        """
         folder = jobs_folder(self._path)
         try:
             paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIX))
@@ -113,5 +123,6 @@ class Definitions:
                 status = path.stat()
             except OSError:
                 continue
-            found.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
+            times = status.st_mtime_ns, status.st_ctime_ns
+            found.append((str(path), *times, status.st_size, status.st_ino))
         return tuple(found)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from xenbackup.errors import Interrupted, XenbackupError
+from xenbackup.errors import Interrupted, Locked, XenbackupError
 from xenbackup.model.job import Job
 from xenbackup.model.live import Origin, WaitingRun
 from xenbackup.model.names import make_run_id
@@ -26,6 +26,9 @@ from xenbackup.service.rounds import DaemonRound, RoundOrder, RoundServices
 RESUMES_LIMIT = 3
 """A round that several daemons died of is not gone on with for ever."""
 
+MOST_ASKED_FOR = 100
+"""Rounds on demand that wait or are under way: each has a thread, and its place in `status`."""
+
 _WAITING_ROUNDS = 2
 
 _log = structlog.get_logger("xenbackup.daemon")
@@ -34,8 +37,9 @@ _log = structlog.get_logger("xenbackup.daemon")
 class RoundLedger:
     """Accepts rounds and knows them until they end. Every method may be called from any thread.
 
-    `explain_stop` is why the daemon stops; `on_end` hears of every round that has ended, `remark`
-    of what somebody should look at.
+    `explain_stop` is why the daemon stops; `keep_result` writes down what a round came to, before
+    its file goes, and `on_end` hears of every round that has ended; `remark` hears of what somebody
+    should look at, `tell_loss` of nights that jobs did not get.
     """
 
     def __init__(
@@ -47,8 +51,10 @@ class RoundLedger:
         look_seconds: float,
         explain_stop: Callable[[], str],
         on_begin: Callable[[DaemonRound], None],
+        keep_result: Callable[[DaemonRound, RoundResult], None],
         on_end: Callable[[DaemonRound, RoundResult | None], None],
         remark: Callable[[str], None],
+        tell_loss: Callable[[str], None],
     ) -> None:
         self._definitions = definitions
         self._queue = queue
@@ -56,8 +62,10 @@ class RoundLedger:
         self._look_seconds = look_seconds
         self._explain_stop = explain_stop
         self._on_begin = on_begin
+        self._keep_result = keep_result
         self._on_end = on_end
         self._remark = remark
+        self._tell_loss = tell_loss
         self._folder = RoundFolder(definitions.house.rounds_folder)
         self._rounds: dict[str, DaemonRound] = {}
         self._put_off: dict[str, AcceptedRound] = {}
@@ -65,6 +73,33 @@ class RoundLedger:
 
     def accept(self, order: RoundOrder) -> DaemonRound:
         """A round for the order, not yet started. Raises: Interrupted when the daemon stops."""
+        made = self._make_round(order)
+        with self._changed:
+            self._add(made)
+        return made
+
+    def join_or_accept(self, order: RoundOrder) -> tuple[DaemonRound, bool]:
+        """A round for an order of somebody's, and whether it is one that waits already: whoever
+        asks twice for the same gets it once. One that is accepted is not yet started.
+
+        Raises: Interrupted when the daemon stops; Locked when too many have been asked for.
+        """
+        made = self._make_round(order)
+        with self._changed:
+            for known in self._rounds.values():
+                if known.would_do(order):
+                    return known, True
+            asked_for = [n for n in self._rounds.values() if n.origin is Origin.DEMAND]
+            if len(asked_for) >= MOST_ASKED_FOR:
+                raise Locked(
+                    f"No more rounds are taken: {len(asked_for)} that were asked for wait or are "
+                    "under way.",
+                    hint="`xenbackup status` lists them, `xenbackup cancel ROUND` ends one",
+                )
+            self._add(made)
+        return made, False
+
+    def _make_round(self, order: RoundOrder) -> DaemonRound:
         house = self._definitions.house
         services = RoundServices(
             queue=self._queue,
@@ -73,17 +108,19 @@ class RoundLedger:
             look_seconds=self._look_seconds,
             explain_stop=self._explain_stop,
             on_begin=self._on_begin,
+            keep_result=self._keep_result,
             on_end=self._forget,
             remark=self._remark,
         )
         accepted = order.accepted
         round_id = accepted.round if accepted else make_run_id(house.host.now(), house.entropy(6))
-        made = DaemonRound(services, house, order, round_id)
-        with self._changed:
-            if reason := self._explain_stop():
-                raise Interrupted(f"No round is begun: {reason}.", hint="try again in a moment")
-            self._rounds[round_id] = made
-        return made
+        return DaemonRound(services, house, order, round_id)
+
+    def _add(self, made: DaemonRound) -> None:
+        """With the lock held. Raises: Interrupted when the daemon stops."""
+        if reason := self._explain_stop():
+            raise Interrupted(f"No round is begun: {reason}.", hint="try again in a moment")
+        self._rounds[made.round_id] = made
 
     def take_due(self, job: Job, due_at: datetime) -> None:
         """A due time has come. One that finds two rounds of its job still waiting adds no third.
@@ -102,7 +139,7 @@ class RoundLedger:
             reason = f"{len(active)} of its rounds are not done yet"
             _log.warning("due-time-skipped", job=job.name, due_at=due_at.isoformat(), reason=reason)
             told = f"left out: {reason}."
-            self._remark(f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
+            self._tell_loss(f"Job {job.name} was due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
             error = Interrupted(f"Due at {due_at:%Y-%m-%d %H:%M} UTC and {told}")
             note_failed_round(house, describe_failure(job, skipped, error, cancelled=True))
             return
@@ -117,7 +154,7 @@ class RoundLedger:
             return
         for text in wrong:
             _log.error("round-unreadable", reason=text)
-            self._remark(f"{text.rstrip('.')}. What it was of that round is not known any more.")
+            self._tell_loss(f"{text.rstrip('.')}. What it was of that round is not known any more.")
         for accepted in rounds:
             self._resume(accepted)
 
@@ -134,7 +171,7 @@ class RoundLedger:
             with self._changed:
                 self._put_off[accepted.round] = accepted
             _log.error("round-put-off", round=accepted.round, job=accepted.job)
-            self._remark(
+            self._tell_loss(
                 f"Round {accepted.round} of job {accepted.job} waits: its job's file is broken."
             )
             return
@@ -158,7 +195,7 @@ class RoundLedger:
     def _give_up(self, accepted: AcceptedRound, job: Job | None, reason: str) -> None:
         _log.error("round-given-up", round=accepted.round, job=accepted.job, reason=reason)
         told = f"Round {accepted.round} of job {accepted.job} was given up: {reason}."
-        self._remark(told)
+        self._tell_loss(told)
         if job is not None:
             failure = describe_failure(job, accepted.round, XenbackupError(told))
             note_failed_round(self._definitions.house, failure)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import StrEnum
 
@@ -42,21 +42,27 @@ class EndedRound:
 
 @dataclass(frozen=True, kw_only=True)
 class Remark:
-    """Something somebody must know although no round failed for it."""
+    """Something somebody must know although no round failed for it. `lost`: for it a job did not
+    get its night, or a guest is not as it was.
+    """
 
     text: str
     hint: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message: `subject` is one printable line, `text` many, `json` one object."""
+    """One message: `subject` is one printable line, `text` many, `json` one object. `tells_loss`:
+    a round was not good, or a remark is of something `lost`.
+    """
 
     verdict: Verdict
     subject: str
     text: str
     json: bytes
     rounds: int
+    tells_loss: bool = False
 
     @property
     def tells_trouble(self) -> bool:
@@ -90,6 +96,8 @@ def compose_message(
         text="\n".join(parts) + "\n",
         json=_encode(hostname, verdict, subject, rounds, remarks),
         rounds=len(rounds),
+        tells_loss=any(ended.result.outcome is not Outcome.OK for ended in rounds)
+        or any(remark.lost for remark in remarks),
     )
 
 
@@ -213,7 +221,7 @@ def _encode(
         "host": hostname,
         "verdict": verdict.value.lower(),
         "text": subject,
-        "remarks": [asdict(remark) for remark in remarks],
+        "remarks": [{"text": remark.text, "hint": remark.hint} for remark in remarks],
         "rounds": [_list_facts(ended) for ended in rounds],
     }
     # Lone surrogates, of names that are not UTF-8, are escaped: ASCII alone goes out.

@@ -27,8 +27,10 @@ from xenbackup.model.status import (
     RunState,
     StatusReport,
 )
+from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
 from xenbackup.operations.status import gather_status
+from xenbackup.planning.counted_points import is_sound, select_own
 from xenbackup.system.durable import replace_file
 
 FILE_MODE = 0o644
@@ -96,7 +98,8 @@ def refresh_metrics(
         return
     report = gather_status(house, live, guests)
     catalog = house.catalog
-    samples = list_samples(report, catalog.list_points(), catalog.list_damaged(), untold=untold)
+    own = select_own(catalog.list_points(), catalog.list_damaged(), read_hostname(house.host))
+    samples = list_samples(report, own.points, own.damaged, untold=untold)
     write_metrics(house.host.place(house.configuration.metrics_path), samples)
 
 
@@ -154,7 +157,7 @@ def list_samples(
     *,
     untold: int = 0,
 ) -> tuple[Sample, ...]:
-    """All figures of a report. Pure."""
+    """All figures of a report, and of the points of this host's guests. Pure."""
     samples = [
         Sample(name="xenbackup_info", value=1, labels=(("version", report.version),)),
         Sample(name="xenbackup_written_timestamp_seconds", value=report.now.timestamp()),
@@ -218,7 +221,7 @@ def _count_points(points: Sequence[PointSummary], now: datetime) -> list[Sample]
     counts = Counter(
         (point.domain, point.destination, _find_age(now - point.created_at))
         for point in points
-        if point.damage is None
+        if is_sound(point, now)
     )
     ages = (*(name for name, _ in AGES), OLDER)
     return [

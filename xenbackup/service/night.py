@@ -44,9 +44,11 @@ class Night:
         return first
 
     def end(self, ended: EndedRound, at_seconds: float) -> None:
+        """A round has ended; of one that an earlier process had ended already, this counts."""
         self.active.discard(ended.result.round)
         self._mark(at_seconds)
-        self.rounds.append(ended)
+        others = [known for known in self.rounds if known.result.round != ended.result.round]
+        self.rounds = [*others, ended]
 
     def remark(self, remark: Remark, at_seconds: float) -> None:
         """The same remark is told once in a night."""

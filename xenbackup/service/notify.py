@@ -64,7 +64,8 @@ class Teller:
     `run` starts a command on this machine. `refresh` writes the metrics; it is called after
     `start`, after every round that ended, and every `refresh_seconds`, on a thread of its own,
     since it looks at places that may hang; None for none. `patience` is how long rounds are
-    gathered: shorten it on a host whose clock is not real.
+    gathered: shorten it on a host whose clock is not real. `on_told` gets the ids of rounds that
+    somebody was told of, or will not be; not of those that could not be told as we were closed.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Teller:
         refresh_seconds: float = REFRESH_SECONDS,
         patience: Patience | None = None,
         retry_waits_seconds: tuple[float, ...] = RETRY_WAITS_SECONDS,
+        on_told: Callable[[tuple[str, ...]], None] = lambda _: None,
     ) -> None:
         self._notify = notify
         self._hostname = hostname
@@ -91,6 +93,7 @@ class Teller:
         self._refreshing: threading.Thread | None = None
         self._night = Night(patience=patience or Patience())
         self._retry_waits_seconds = retry_waits_seconds
+        self._on_told = on_told
         self._events: queue.Queue[_Event] = queue.Queue(MOST_EVENTS)
         self._closing = threading.Event()
         self._problems: dict[str, str] = {}
@@ -113,11 +116,15 @@ class Teller:
         self._put(_Began(round_id))
 
     def round_ended(self, job: Job, result: RoundResult, now: datetime) -> None:
-        self._put(EndedRound(result=result, ended_at=now, zone=_find_zone(job)))
+        self.round_left(result, now, job.timezone)
 
-    def remark(self, text: str, hint: str = "") -> None:
+    def round_left(self, result: RoundResult, ended_at: datetime, timezone: str) -> None:
+        """A round that ended under an earlier process, or in this one, and was not told yet."""
+        self._put(EndedRound(result=result, ended_at=ended_at, zone=_find_zone(timezone)))
+
+    def remark(self, text: str, hint: str = "", *, lost: bool = False) -> None:
         """Tell of what is no round: a recovery that left something, a file that is broken."""
-        self._put(Remark(text=text, hint=hint))
+        self._put(Remark(text=text, hint=hint, lost=lost))
 
     def replace_notify(self, notify: Notify) -> None:
         """Another configuration; what is gathered is told by the new one."""
@@ -233,19 +240,22 @@ class Teller:
         rounds, remarks = self._night.take()
         if not rounds and not remarks:
             return
+        told = True
         try:
             message = compose_message(self._hostname, rounds, remarks)
-            for way in self._choose_ways(message):
-                self._try(way)
+            sent = [self._try(way) for way in self._choose_ways(message)]
+            told = any(sent) or not sent or not self._closing.is_set()
         except Exception:  # noqa: BLE001 - logged; the thread goes on
             _LOG.exception("telling-stumbled")
+        if told and rounds:
+            self._on_told(tuple(ended.result.round for ended in rounds))
 
     def _choose_ways(self, message: Message) -> list[_Way]:
         """The dead man's switch first: somebody waits for it by the minute."""
         notify = self._notify
         ways: list[_Way] = []
-        if notify.ping is not None and message.rounds:
-            ping, signal = notify.ping, Signal.FAIL if message.tells_trouble else Signal.SUCCESS
+        if notify.ping is not None and (message.rounds or message.tells_loss):
+            ping, signal = notify.ping, Signal.FAIL if message.tells_loss else Signal.SUCCESS
             ways.append(_Way("ping", lambda: send_ping(ping, signal)))
         webhook, apprise, mail = notify.webhook, notify.apprise, notify.mail
         if webhook is not None and _is_wanted(webhook.when, message):
@@ -263,8 +273,11 @@ class Teller:
         if ping is not None:
             self._try(_Way("ping", lambda: send_ping(ping, signal)), retry_waits_seconds=())
 
-    def _try(self, way: _Way, retry_waits_seconds: tuple[float, ...] | None = None) -> None:
-        """Send, and again a little later where that may help; what fails in the end is recorded."""
+    def _try(self, way: _Way, retry_waits_seconds: tuple[float, ...] | None = None) -> bool:
+        """Send, and again a little later where that may help; what fails in the end is recorded.
+
+        Returns whether it went out.
+        """
         waits = self._retry_waits_seconds if retry_waits_seconds is None else retry_waits_seconds
         for wait in (*waits, None):
             try:
@@ -273,7 +286,7 @@ class Teller:
                 if wait is None or not error.may_pass or self._closing.is_set():
                     _LOG.error("message-unsent", extra={"way": way.name, "error": str(error)})
                     self._record(way.name, error)
-                    return
+                    return False
                 _LOG.info("message-delayed", extra={"way": way.name, "error": str(error)})
                 self._closing.wait(wait)
             except Exception as error:  # noqa: BLE001 - logged and recorded
@@ -282,11 +295,12 @@ class Teller:
                 told = _name_stumble(error)
                 _LOG.error("message-unsent", extra={"way": way.name, "error": told})
                 self._record(way.name, StateFailed(told))
-                return
+                return False
             else:
                 _LOG.info("message-sent", extra={"way": way.name})
                 self._record(way.name, None)
-                return
+                return True
+        return False
 
     def _record(self, name: str, error: XenbackupError | None) -> None:
         with self._lock:
@@ -304,9 +318,9 @@ def _is_wanted(when: TellWhen, message: Message) -> bool:
     return when is TellWhen.ALWAYS or message.tells_trouble
 
 
-def _find_zone(job: Job) -> ZoneInfo | None:
+def _find_zone(name: str) -> ZoneInfo | None:
     """The zone of a job, None for the host's own; a name that is no longer known is the host's."""
     try:
-        return ZoneInfo(job.timezone) if job.timezone else None
+        return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from xenbackup.model.job import Limits
@@ -23,13 +23,17 @@ from xenbackup.planning.queueing import (
 if TYPE_CHECKING:
     from xenbackup.service.rounds import DaemonRound
 
+_SET_CLOCK = timedelta(seconds=5)
+"""By so much the wall clock must have moved on its own until times are reckoned anew."""
+
 
 @dataclass(kw_only=True, eq=False)
 class QueuedRun:
     """One guest of a round, from when it is planned until its run has ended for good.
 
     `plan` is None for a guest that could not be planned yet; `attempts` counts runs that failed for
-    what may pass. `run_id` is "" until its journal begins.
+    what may pass. `run_id` is "" until its journal begins. `again_at_seconds` is when it may be
+    tried again, on the host's clock that never steps; `not_before` the same as the time of day.
     """
 
     round: DaemonRound
@@ -41,10 +45,27 @@ class QueuedRun:
     plan: DomainPlan | None = None
     planned_at: float = 0.0
     attempts: int = 0
+    again_at_seconds: float | None = None
     not_before: datetime | None = None
     run_id: str = ""
     reason: str = ""
     cancelling: str = ""
+
+    def wait_out(self, wait_seconds: float) -> datetime:
+        """Let it not begin before so many seconds have passed; returns when that is."""
+        host = self.round.house.host
+        self.again_at_seconds = host.monotonic_seconds() + wait_seconds
+        self.not_before = host.now() + timedelta(seconds=wait_seconds)
+        return self.not_before
+
+    def follow_clock(self, now: datetime) -> None:
+        """The wall clock may have been set since: what is waited for is a length of time."""
+        if self.again_at_seconds is None or self.not_before is None:
+            return
+        left = self.again_at_seconds - self.round.house.host.monotonic_seconds()
+        moment = now + timedelta(seconds=left)
+        if abs(moment - self.not_before) > _SET_CLOCK:
+            self.not_before = moment
 
     @property
     def key(self) -> str:
@@ -102,6 +123,8 @@ class RunQueue:
         """
         with self._lock:
             lists = self._lists
+            for run in lists.waiting:
+                run.follow_clock(now)
             decision = decide_queue(
                 [run.as_waiting() for run in lists.waiting],
                 [run.as_running() for run in lists.running],

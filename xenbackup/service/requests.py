@@ -91,9 +91,13 @@ class RequestDesk:
             refuse_unknown_guest(house, job, request.domain)
         order = RoundOrder(job=job, origin=Origin.DEMAND, domain=request.domain)
         _log.info("round-asked-for", job=job.name, domain=request.domain, uid=peer.uid)
-        accepted = self._ledger.accept(order)
-        accepted.audience.follow(stream, lambda plan: self._pages.tell_plan(plan, request.layout))
-        accepted.start()
+        found, joined = self._ledger.join_or_accept(order)
+        if joined:
+            _log.info("round-joined", round=found.round_id, uid=peer.uid)
+            stream.send(Noted(text=f"Round {found.round_id}, the same, waits already: it will do."))
+        found.audience.follow(stream, lambda plan: self._pages.tell_plan(plan, request.layout))
+        if not joined:
+            found.start()
 
     def _find_round(self, name: str) -> DaemonRound:
         """By its id, the id of one of its runs, the beginning of one, or its job's name.

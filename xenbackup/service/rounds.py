@@ -67,13 +67,15 @@ class RoundServices:
     look_seconds: float
     explain_stop: Callable[[], str]
     on_begin: Callable[[DaemonRound], None]
+    keep_result: Callable[[DaemonRound, RoundResult], None]
     on_end: Callable[[DaemonRound, RoundResult | None], None]
     remark: Callable[[str], None]
 
 
 class DaemonRound:
     """One round from its acceptance to its end, in a thread of its own. It keeps the house that it
-    was accepted in, whatever is reloaded meanwhile.
+    was accepted in, whatever is reloaded meanwhile. `has_begun`: a run of it has, or it came to
+    nothing before any.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DaemonRound:
         self.round_id = round_id
         self.accepted_at = house.host.now()
         self.cancelling = ""
+        self.has_begun = False
         self.phase = "its plan is being made"
         self.audience = Audience(round_id, order.job.name)
         self._services = services
@@ -94,6 +97,7 @@ class DaemonRound:
         self._keeping = threading.Lock()
         self._results: dict[str, RunResult] = {}
         self._expected = 0
+        self._left: bool | None = None
         self._settled: set[str] = set(order.accepted.settled) if order.accepted else set()
         self.opened: Round = open_round(
             house,
@@ -145,6 +149,12 @@ class DaemonRound:
         with self._changed:
             self._changed.notify_all()
 
+    def would_do(self, order: RoundOrder) -> bool:
+        """Whether whoever gives this order gets all of it from this round, which still waits."""
+        wanted = (order.origin, order.job, order.domain)
+        waits = not self.has_begun and not self.explain_cancel()
+        return waits and wanted == (self.origin, self.job, self.domain)
+
     def emit(self, event: Event) -> None:
         self.audience.emit(event)
 
@@ -158,6 +168,7 @@ class DaemonRound:
         except Exception:  # noqa: BLE001 - logged; a round without this result would never end
             _log.exception("round-defect")
         finally:
+            self.has_begun = True
             with self._changed:
                 self._results[domain] = result
                 self._changed.notify_all()
@@ -211,7 +222,7 @@ class DaemonRound:
         except XenbackupError as error:
             cancelled = bool(self.explain_cancel())
             failed = describe_failure(self.job, self.round_id, error, cancelled=cancelled)
-            self._finish(failed)
+            self._conclude(failed)
             return failed, error
         self.audience.tell_plan(plan)
         self._enqueue(plan)
@@ -219,8 +230,15 @@ class DaemonRound:
         with self._changed:
             results = (*self._find_earlier(), *self._results.values())
         result = conclude_round(self.opened, results)
-        self._finish(result)
+        self._conclude(result)
         return result, None
+
+    def _conclude(self, result: RoundResult) -> None:
+        """Once decided it stays so: a stop that comes later finds the hooks called."""
+        self.has_begun = True
+        self._left = self._decide_leaving(result)
+        if not self._left:
+            self._finish(result)
 
     def _finish(self, result: RoundResult) -> None:
         self.phase = "its hooks and its retention are at work"
@@ -336,6 +354,10 @@ class DaemonRound:
             self._services.explain_stop() and not self.cancelling and self.origin is Origin.SCHEDULE
         )
 
+    def _decide_leaving(self, result: RoundResult | None) -> bool:
+        """Whether the next daemon goes on with this round, so that nothing is concluded here."""
+        return self._is_left_for_later() and not self._is_done(result)
+
     def _keep(self, domain: str = "") -> None:
         """Write down where the round is, with one more guest that is settled."""
         if self._order.due_at is None:
@@ -351,14 +373,19 @@ class DaemonRound:
                 _log.error("round-not-noted", error=str(error))
 
     def _end(self, result: RoundResult | None, error: XenbackupError | None) -> None:
-        left = self._is_left_for_later() and not self._is_done(result)
+        left = self._decide_leaving(result) if self._left is None else self._left
+        if result is None and error is not None:
+            result = describe_failure(self.job, self.round_id, error)
+        try:
+            if result is not None and not left:
+                self._services.keep_result(self, result)
+        except Exception:  # noqa: BLE001 - logged; one that nobody forgets keeps us from stopping
+            _log.exception("round-defect")
         try:
             if self._order.due_at is not None and not left:
                 self._services.folder.remove(self.round_id)
         except (XenbackupError, OSError) as failure:
             _log.error("round-not-removed", error=str(failure))
-        if result is None and error is not None:
-            result = describe_failure(self.job, self.round_id, error)
         try:
             self._tell_end(result, error, left=left)
         except Exception:  # noqa: BLE001 - logged; one that nobody forgets keeps us from stopping

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -26,7 +27,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 # These alone say that the same request goes to the new address (RFC 9110, 15.4).
 _KEEP_METHOD = (307, 308)
 _TOO_MANY_REQUESTS = 429
-_QUOTED_BYTES = 200
+_LONGEST_REASON = 200
 
 
 def call_url(
@@ -34,18 +35,19 @@ def call_url(
 ) -> None:
     """GET the URL, or POST a JSON body to it, until a status of 2xx.
 
-    Errors name the host alone: the rest of such a URL is often the key to it.
+    Errors name the host alone: the rest of such a URL is often the key to it. For the same reason
+    they quote nothing that came back, since many servers repeat the path that they do not know.
 
     Raises: TellingFailed; `may_pass` when the other side was unreachable, slow or in trouble.
     """
     deadline = time.monotonic() + timeout_seconds
     for _ in range(_MOST_REDIRECTS + 1):
-        status, location, quote = _exchange(url, body, deadline)
+        status, location = _exchange(url, body, deadline)
         if 200 <= status < 300:
             return
         if status not in _REDIRECTS:
             raise TellingFailed(
-                f"{name_host(url)} answered {status}{f': {quote}' if quote else ''}.",
+                f"{name_host(url)} answered {_name_status(status)}.",
                 hint="check the URL in [notify]",
                 may_pass=status >= 500 or status == _TOO_MANY_REQUESTS,
             )
@@ -59,6 +61,14 @@ def call_url(
 def name_host(url: str) -> str:
     """The host of a URL, as errors and logs name it."""
     return urlsplit(url).hostname or "the host"
+
+
+def _name_status(status: int) -> str:
+    """The number with the phrase that the standard has for it, not the one that came with it."""
+    try:
+        return f"{status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return str(status)
 
 
 def _choose_redirect(url: str, location: str, status: int, *, has_body: bool) -> str:
@@ -82,8 +92,8 @@ def _choose_redirect(url: str, location: str, status: int, *, has_body: bool) ->
     return target
 
 
-def _exchange(url: str, body: bytes | None, deadline: float) -> tuple[int, str, str]:
-    """Status, Location, and the beginning of the answer. Raises: TellingFailed."""
+def _exchange(url: str, body: bytes | None, deadline: float) -> tuple[int, str]:
+    """Status and Location. Raises: TellingFailed."""
     from http.client import HTTPException  # noqa: PLC0415 - 3 MB that few daemons need
 
     parts = urlsplit(url)
@@ -112,7 +122,7 @@ def _exchange(url: str, body: bytes | None, deadline: float) -> tuple[int, str, 
     return answer
 
 
-def _ask(connection: HTTPConnection, url: str, body: bytes | None) -> tuple[int, str, str]:
+def _ask(connection: HTTPConnection, url: str, body: bytes | None) -> tuple[int, str]:
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"User-Agent": f"xenbackup/{__version__}", "Connection": "close"}
@@ -120,9 +130,7 @@ def _ask(connection: HTTPConnection, url: str, body: bytes | None) -> tuple[int,
         headers["Content-Type"] = "application/json"
     connection.request("POST" if body is not None else "GET", target, body, headers)
     with connection.getresponse() as response:
-        refused = response.status >= 400
-        quote = response.read(_QUOTED_BYTES).decode("ascii", "replace") if refused else ""
-        return response.status, response.getheader("Location") or "", show_text(quote.strip())
+        return response.status, response.getheader("Location") or ""
 
 
 @contextlib.contextmanager
@@ -167,8 +175,11 @@ def _tell_slowness(url: str) -> TellingFailed:
 
 
 def _explain(error: Exception) -> str:
+    if not isinstance(error, OSError | UnicodeError):
+        # What http.client says of an answer that is no HTTP holds the answer.
+        return f"what answers there does not speak HTTP ({type(error).__name__})"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return show_text(reason, limit=_QUOTED_BYTES).rstrip(".") or type(error).__name__
+    return show_text(reason, limit=_LONGEST_REASON).rstrip(".") or type(error).__name__
 
 
 def _may_pass(error: Exception) -> bool:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import structlog
 
@@ -41,6 +40,7 @@ class Workers:
 
     def begin(self, queued: QueuedRun) -> None:
         """A run that `queue` has handed out. Where no thread can be had it fails, and may pass."""
+        queued.round.has_begun = True
         self.board.begin(queued)
         try:
             threading.Thread(
@@ -136,11 +136,10 @@ class Workers:
     def _put_back(self, queued: QueuedRun) -> None:
         """Let it wait: each time twice as long."""
         job = queued.round.job
-        wait = timedelta(seconds=job.retry_after_seconds * 2**queued.attempts)
+        until = queued.wait_out(job.retry_after_seconds * 2**queued.attempts)
         queued.attempts += 1
-        queued.not_before = queued.round.house.host.now() + wait
         queued.run_id, queued.plan = "", None
-        _log.info("run-postponed", until=queued.not_before.isoformat(), attempt=queued.attempts)
+        _log.info("run-postponed", until=until.isoformat(), attempt=queued.attempts)
         self.queue.put((queued,))
         if self._explain_cancel(queued):
             # Cancelled since it was looked at: nobody else would take it out before its time.

@@ -13,7 +13,11 @@ from xenbackup.model.names import decode_folder_name, encode_folder_name
 OWNER_FILE = ".owner.json"
 OWNER_LIMIT_BYTES = 4096
 
+HARMLESS_ENTRIES = frozenset(("lost+found",))
+"""What a fresh file system brings along; no domain's folder can have such a name."""
+
 _UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FOLDER_PATTERN = re.compile(r"(?![.])(?:[A-Za-z0-9_.-]|%[0-9A-F]{2})+(?:~[0-9a-f]{8,32})?")
 
 
 def list_candidate_names(domain: str, identity: str) -> Iterator[str]:
@@ -26,6 +30,11 @@ def list_candidate_names(domain: str, identity: str) -> Iterator[str]:
     mark = mark.replace("-", "")
     for length in (8, 16, 32):
         yield f"{base}~{mark[:length]}"
+
+
+def is_domain_folder(name: str) -> bool:
+    """A run may have made a folder of this name; what somebody copied may be called otherwise."""
+    return _FOLDER_PATTERN.fullmatch(name) is not None
 
 
 def decode_quietly(folder: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from xenbackup.errors import PointNotFound
 from xenbackup.model.point import Damage, PointSummary
+from xenbackup.planning.counted_points import is_ahead
 
 LATEST = "latest"
 _CANDIDATES_LIMIT = 10
@@ -31,10 +33,10 @@ class DamagedPoint:
 class PointListing:
     """All that lies in a destination: points by time, damaged ones, and what is half done.
 
-    `points` have a manifest that can be used; those that a verification found damaged all the same
-    say so in their `damage`. `damaged` are those without such a manifest.
+    `points` have a manifest that can be used; those that a verification found damaged all the same,
+    or that lack a file, say so in their `damage`. `damaged` are those without such a manifest.
 
-    `flawed` are those of the good points that lack a file, or have one of a wrong size.
+    `flawed` are those of the `points` that lack a file, or have one of a wrong size.
     `leftovers` are folders of points whose making or removal did not end, relative to the
     destination; `unreadable` are folders that could not be looked into, with the reason.
     """
@@ -79,17 +81,20 @@ class VerifyReport:
         return any(finding.certain for finding in self.findings)
 
 
-def find_point(text: str, points: Sequence[PointSummary]) -> PointSummary:
+def find_point(
+    text: str, points: Sequence[PointSummary], *, now: datetime, hostname: str
+) -> PointSummary:
     """The point that `text` names: its id, a unique beginning of it, or `DOMAIN@latest`.
 
-    The latest is the newest that was not found damaged.
+    The latest is the newest that is not damaged and of a time that has come. Of a guest that has
+    nothing but its name, it is one of this host, `hostname`, where there is any.
 
     Raises: PointNotFound, listing what it could have meant.
     """
     text = text.strip()
     domain, at, moment = text.rpartition("@")
     if at:
-        return _find_latest(domain, moment, points)
+        return _find_latest(domain, moment, points, now, hostname)
     exact = [summary for summary in points if summary.point == text]
     found = exact or [summary for summary in points if text and summary.point.startswith(text)]
     if len(found) == 1:
@@ -111,7 +116,9 @@ def find_point(text: str, points: Sequence[PointSummary]) -> PointSummary:
     )
 
 
-def _find_latest(domain: str, moment: str, points: Sequence[PointSummary]) -> PointSummary:
+def _find_latest(
+    domain: str, moment: str, points: Sequence[PointSummary], now: datetime, hostname: str
+) -> PointSummary:
     if moment != LATEST:
         raise PointNotFound(
             f"{domain}@{moment} names no recovery point: only `{LATEST}` can stand behind the @.",
@@ -125,14 +132,23 @@ def _find_latest(domain: str, moment: str, points: Sequence[PointSummary]) -> Po
             f"Domain {domain!r} has no recovery point; domains that have one: {known}.",
             hint="`xenbackup points` lists them all",
         )
-    sound = [summary for summary in found if summary.damage is None]
+    own = [summary for summary in found if summary.is_of(hostname)] or found
+    whose = f"of {domain!r}" if len(own) == len(found) else f"that {hostname} made of {domain!r}"
+    sound = [summary for summary in own if summary.damage is None]
     if not sound:
         raise PointNotFound(
-            f"Verification found every recovery point of {domain!r} damaged: "
-            f"{_list_candidates(found)}.",
+            f"Every recovery point {whose} is damaged: {_list_candidates(own)}.",
             hint="`xenbackup verify POINT` reads one again; by its id one can be restored even so",
         )
-    return max(sound, key=lambda summary: (summary.created_at, summary.point))
+    past = [summary for summary in sound if not is_ahead(summary.created_at, now)]
+    if not past:
+        raise PointNotFound(
+            f"Every recovery point {whose} that is not damaged is of a time that is yet to come, "
+            f"so nobody can tell which is the newest: {_list_candidates(sound)}.",
+            hint=f"here it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: where that is right, the "
+            "clock was wrong when they were made. Give the id of the one that you want",
+        )
+    return max(past, key=lambda summary: (summary.created_at, summary.point))
 
 
 def _describe_choice(points: Sequence[PointSummary]) -> str:

@@ -13,7 +13,7 @@ Nothing inside a shelf is reached through a symbolic link, and every name is a p
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
 from xenbackup.errors import (
@@ -25,6 +25,7 @@ from xenbackup.errors import (
 from xenbackup.model.names import is_run_id
 from xenbackup.model.point import Damage, Manifest, PointSummary
 from xenbackup.storage.damage_marks import read_mark, remove_mark, tells_damage, write_mark
+from xenbackup.storage.domain_folders import list_domains, open_listed, search_domains
 from xenbackup.storage.manifest import MANIFEST_FILE, MANIFEST_LIMIT_BYTES, decode_manifest
 from xenbackup.storage.owners import (
     OWNER_FILE,
@@ -32,6 +33,7 @@ from xenbackup.storage.owners import (
     decode_owner,
     decode_quietly,
     encode_owner,
+    is_domain_folder,
     list_candidate_names,
 )
 from xenbackup.storage.parts import PINNED_FILE, find_flaw
@@ -43,7 +45,7 @@ from xenbackup.storage.removal import (
     hold_folder,
     remove_point,
 )
-from xenbackup.system.folder import Entry, EntryKind, Folder
+from xenbackup.system.folder import EntryKind, Folder
 
 PARTIAL_PREFIX = ".partial-"
 OVERWRITTEN_PREFIX = ".overwritten-"
@@ -143,8 +145,16 @@ class Shelf:
             raise
 
     def has(self, point: str) -> bool:
-        """The point is here and its manifest good; its name is made durable before we say so."""
-        for folder in self._find(point):
+        """The point is here and its manifest good; its name is made durable before we say so.
+
+        Raises: DestinationFailed when neither it nor its unfinished beginning was found, and it
+        may be in a folder that cannot be looked into.
+        """
+        if not is_run_id(point):
+            return False
+        for folder, name in search_domains(self.root, point, PARTIAL_PREFIX + point, of_runs=True):
+            if name != point:
+                continue
             try:
                 self._load(folder, point)
             except PointDamaged:
@@ -211,16 +221,9 @@ class Shelf:
             return
         yield from self._find_entries(point)
 
-    def _find_entries(self, name: str) -> Iterator[Folder]:
-        for entry in self._list_domains():
-            with self.root.open_folder(entry.name) as folder:
-                if folder.find(name) is not None:
-                    yield folder
-
-    def _list_domains(self) -> Iterator[Entry]:
-        for entry in self.root.list_entries():
-            if entry.kind is EntryKind.FOLDER and not entry.name.startswith("."):
-                yield entry
+    def _find_entries(self, *names: str) -> Iterator[Folder]:
+        for folder, _ in search_domains(self.root, *names):
+            yield folder
 
     @contextmanager
     def hold(self, point: str) -> Iterator[None]:
@@ -232,11 +235,13 @@ class Shelf:
         raise self._explain_missing(point)
 
     def has_trace(self, point: str) -> bool:
-        """Anything of the point is here: itself, or what its making or removal left."""
+        """Anything of the point is here: itself, or what its making or removal left.
+
+        Raises: DestinationFailed when nothing was found, and a folder cannot be looked into.
+        """
         prefixes = ("", OVERWRITTEN_PREFIX, *_HIDDEN_PREFIXES)
-        return is_run_id(point) and any(
-            True for prefix in prefixes for _ in self._find_entries(prefix + point)
-        )
+        names = [prefix + point for prefix in prefixes]
+        return is_run_id(point) and any(True for _ in self._find_entries(*names))
 
     def delete(self, point: str) -> bool:
         """Remove a point: first out of sight, then from the disk. False when it is not here.
@@ -247,23 +252,28 @@ class Shelf:
         if not is_run_id(point):
             return False
         found = False
-        for name in (point, OVERWRITTEN_PREFIX + point):
-            for folder in self._find_entries(name):
-                found = remove_point(folder, name, point) or found
+        for folder, name in search_domains(self.root, point, OVERWRITTEN_PREFIX + point):
+            found = remove_point(folder, name, point) or found
         return found
 
     def finish_removals(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Finish what interrupted removals left; the points' ids, and what stays and why.
 
-        Those that are going on in another process are left to it. Raises: DestinationFailed.
+        Those that are going on in another process are left to it. A domain's folder that cannot
+        be looked into is among what stays. Raises: DestinationFailed.
         """
         finished: list[str] = []
         left: list[str] = []
-        for domain in self._list_domains():
-            with self.root.open_folder(domain.name) as folder:
-                done, stays = finish_all_removals(folder)
+        for domain in list_domains(self.root):
+            with ExitStack() as held:
+                try:
+                    if (folder := open_listed(self.root, domain, held)) is None:
+                        continue
+                    done, stays = finish_all_removals(folder)
+                except DestinationFailed as error:
+                    done, stays = [], [error.message] if is_domain_folder(domain) else []
                 finished += done
-                left += [f"{domain.name}: {why}" for why in stays]
+                left += [f"{domain}: {why}" for why in stays]
         return tuple(finished), tuple(left)
 
     def mark_overwritten(self, point: str) -> None:
@@ -280,11 +290,14 @@ class Shelf:
         """Remove the remains of points that had a disk in one of these volumes: newer ones are
         whole there. Raises: DestinationFailed.
         """
-        for entry in self._list_domains():
-            with self.root.open_folder(entry.name) as folder:
-                for remains in folder.list_entries():
-                    if remains.name.startswith(OVERWRITTEN_PREFIX):
-                        self._forget_if_in(folder, remains.name, files)
+        for domain in list_domains(self.root):
+            with ExitStack() as held, suppress(DestinationFailed):
+                # What cannot be looked into, or removed, stays and is listed as what it is.
+                if (folder := open_listed(self.root, domain, held)) is None:
+                    continue
+                for name in folder.list_names():
+                    if name.startswith(OVERWRITTEN_PREFIX):
+                        self._forget_if_in(folder, name, files)
 
     def _forget_if_in(self, folder: Folder, name: str, files: Collection[str]) -> None:
         try:
@@ -305,12 +318,12 @@ class Shelf:
             return False
         found = self.root.find(NEW_PREFIX + point) is not None
         self.root.remove_tree(NEW_PREFIX + point)
-        for folder in self._find_entries(PARTIAL_PREFIX + point):
-            folder.remove_tree(PARTIAL_PREFIX + point)
-            folder.sync()
-            found = True
-        for folder in self._find_entries(DELETING_PREFIX + point):
-            if why := finish_removal(folder, point):
+        names = (PARTIAL_PREFIX + point, DELETING_PREFIX + point)
+        for folder, name in search_domains(self.root, *names, of_runs=True):
+            if name.startswith(PARTIAL_PREFIX):
+                folder.remove_tree(name)
+                folder.sync()
+            elif why := finish_removal(folder, point):
                 raise DestinationFailed(f"Point {point} is removed but for its folder: {why}.")
             found = True
         return found
@@ -324,25 +337,25 @@ class Shelf:
         damaged: list[DamagedPoint] = []
         flawed: list[DamagedPoint] = []
         unreadable: list[str] = []
-        leftovers = [
-            entry.name for entry in self.root.list_entries() if entry.name.startswith(NEW_PREFIX)
-        ]
-        for domain in self._list_domains():
+        leftovers = [name for name in self.root.list_names() if name.startswith(NEW_PREFIX)]
+        for domain in list_domains(self.root):
             try:
-                with self.root.open_folder(domain.name) as folder:
-                    for entry in folder.list_entries():
-                        if entry.name.startswith(_HIDDEN_PREFIXES):
-                            leftovers.append(f"{domain.name}/{entry.name}")
-                        elif entry.name.startswith(OVERWRITTEN_PREFIX):
-                            damaged.append(self._describe_overwritten(domain.name, entry.name))
-                        elif is_run_id(entry.name):
-                            found = self._scan_point(folder, domain.name, entry.name, flawed)
+                with ExitStack() as held:
+                    if (folder := open_listed(self.root, domain, held)) is None:
+                        continue
+                    for name in folder.list_names():
+                        if name.startswith(_HIDDEN_PREFIXES):
+                            leftovers.append(f"{domain}/{name}")
+                        elif name.startswith(OVERWRITTEN_PREFIX):
+                            damaged.append(self._describe_overwritten(domain, name))
+                        elif is_run_id(name):
+                            found = self._scan_point(folder, domain, name, flawed)
                             if isinstance(found, PointSummary):
                                 points.append(found)
                             else:
                                 damaged.append(found)
             except XenbackupError as error:
-                unreadable.append(f"{domain.name}: {error.message}")
+                unreadable.append(f"{domain}: {error.message}")
         points.sort(key=lambda summary: (summary.created_at, summary.point))
         return PointListing(
             points=tuple(points),
@@ -396,8 +409,11 @@ class Shelf:
             return None
 
     def summarise(self, manifest: Manifest, folder: Folder) -> PointSummary:
-        """One line of a list: sizes as the manifest says, and as the disk has it."""
+        """One line of a list: sizes as the manifest says, and as the disk has it. One that lacks a
+        file is damaged, also where no verification has said so yet.
+        """
         entries = folder.list_entries()
+        flaw = find_flaw(manifest, entries, disks_inside=self.disks_inside)
         memory_bytes = manifest.memory.size_bytes if manifest.memory else 0
         disk_bytes = sum(disk.size_bytes for disk in manifest.disks)
         inside_bytes = sum(entry.allocated_bytes for entry in entries)
@@ -413,7 +429,7 @@ class Shelf:
             stored_bytes=inside_bytes + (0 if self.disks_inside else disk_bytes),
             has_memory=manifest.memory is not None,
             pinned=any(entry.name == PINNED_FILE for entry in entries),
-            damage=read_mark(folder),
+            damage=read_mark(folder) or (Damage(found_at=None, reason=flaw) if flaw else None),
             host=manifest.host.hostname,
         )
 

@@ -1,10 +1,11 @@
 """Destination `volume`: each disk copied into a logical volume that was prepared for it.
 
 The volumes hold the disks, nothing else; manifest, domain configuration and memory image of each
-point lie in a folder of the state, on a shelf like that of the destination `images`. A volume holds
-one point: before its first byte is written over, the point that it held is taken off the shelf,
-durably, so that a half-written volume is never called good. Which volume serves which disk, and
-what refuses one, is told in `slots.py`.
+point lie in a folder of the state, on a shelf like that of the destination `images`: one for each
+volume group, known by its uuid (`volume_records.py`). A volume holds one point: before its first
+byte is written over, the point that it held is taken off the shelf, durably, so that a half-written
+volume is never called good. Which volume serves which disk, and what refuses one, is told in
+`slots.py`.
 
 Only grains that differ are written, and only as many bytes as the disk has: the rest of a larger
 volume keeps what it held.
@@ -36,8 +37,9 @@ from xenbackup.storage.kept_points import KeptPoints
 from xenbackup.storage.shelf import Shelf
 from xenbackup.storage.slots import SlotRequest, choose_slot, explain_use, is_slot
 from xenbackup.storage.staging import StagedImages, TranslatedTarget, check_vdev
+from xenbackup.storage.volume_records import VolumeRecords
 from xenbackup.system.block_device import BlockDevice
-from xenbackup.system.durable import FileLock, make_private_folder
+from xenbackup.system.durable import FileLock
 from xenbackup.system.folder import Folder
 
 _LOCK_PREFIX = ".slot-"
@@ -58,32 +60,79 @@ class VolumeDestination(KeptPoints):
         self.folder = folder
         self._host = host
         self._lvm = lvm
+        self._uuid = ""
+        self._records = VolumeRecords(folder, spec.name, lambda: lvm.list_volumes(spec.path))
+
+    def is_ready(self) -> bool:
+        """The group that is there has its folder of records. Raises: as `initialise`."""
+        return self._records.is_ready(self._find_group())
 
     def initialise(self) -> str:
         """Make the folder of its records; returns the group's uuid. Volumes are marked by hand.
 
-        Raises: DestinationMissing when there is no such group; StateFailed.
+        Raises: DestinationMissing when there is no such group; DestinationFailed, StateFailed.
         """
         uuid = self._find_group()
-        make_private_folder(self.folder)
+        self._records.make(uuid)
         return uuid
 
     def open(self) -> None:
-        """Look for the group. Raises: DestinationMissing, DestinationFailed, StateFailed."""
-        self._find_group()
+        """Look for the group, and for the records of the points in it.
+
+        Raises: DestinationMissing, also when it is another group of that name than was made ready;
+        DestinationFailed, StateFailed.
+        """
+        uuid = self._find_group()
         self.close()
-        make_private_folder(self.folder)
-        self._root = Folder.open(self.folder, DestinationFailed)
+        self._root = Folder.open(self._records.find(uuid, self.group), DestinationFailed)
+        self._uuid = uuid
+
+    def check_presence(self) -> None:
+        """The group that was opened is the one that is there. Raises: DestinationMissing."""
+        if self._root is not None and self._find_group() != self._uuid:
+            raise DestinationMissing(
+                f"Destination {self.name}: the volume group {self.group!r} changed while it was in "
+                "use: it is on another disk now.",
+                hint="attach the disk again and repeat the run",
+            )
 
     def _find_group(self) -> str:
-        groups = {group.name: group.uuid for group in self._lvm.list_groups()}
-        if self.group not in groups:
-            known = ", ".join(sorted(groups)) or "none"
+        groups = self._lvm.list_groups()
+        found = [group.uuid for group in groups if group.name == self.group]
+        if not found:
+            known = ", ".join(sorted(group.name for group in groups)) or "none"
             raise DestinationMissing(
                 f"Destination {self.name}: there is no volume group {self.group!r}.",
                 hint=f"groups of this host: {known}; see `path` of the destination in config.toml",
             )
-        return groups[self.group]
+        if len(found) > 1:
+            raise DestinationFailed(
+                f"Destination {self.name}: there are {len(found)} volume groups {self.group!r} "
+                f"(uuid {', '.join(sorted(found))}).",
+                hint="take out the disks of all but one, or `vgrename UUID NAME`",
+            )
+        return found[0]
+
+    # What runs left on disks that are away: their records are here
+
+    def has_point(self, point_id: str) -> bool:
+        """As everywhere; a point on a disk that is away counts."""
+        return super().has_point(point_id) or any(
+            shelf.has(point_id) for shelf in self._records.open_others(self._uuid)
+        )
+
+    def has_trace(self, point_id: str) -> bool:
+        """As everywhere; a point on a disk that is away counts."""
+        return super().has_trace(point_id) or any(
+            shelf.has_trace(point_id) for shelf in self._records.open_others(self._uuid)
+        )
+
+    def discard_partial(self, point_id: str) -> bool:
+        """As everywhere; what a run left of a point on a disk that is away goes too."""
+        found = super().discard_partial(point_id)
+        for shelf in self._records.open_others(self._uuid):
+            found = shelf.discard(point_id) or found
+        return found
 
     # Volumes
 
@@ -96,6 +145,7 @@ class VolumeDestination(KeptPoints):
 
         Raises: DestinationMissing, NotOurs, DestinationFailed with the reason and what to do.
         """
+        self.check_presence()
         slot = choose_slot(self._lvm.list_volumes(self.group), self.group, request)
         if use := explain_use(self._host, slot):
             raise DestinationFailed(

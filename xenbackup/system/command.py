@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +25,16 @@ from xenbackup.system.child import Child, ChildStreams, open_exit_descriptor, si
 from xenbackup.system.politeness import put_child_forward
 from xenbackup.system.udev_cookies import find_awaited_cookie
 
-SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Last, what was built from source (Xen's own `make install`): a host's packages go before it.
+SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 RUN_MARK: Final = "XENBACKUP_RUN"
 DEFAULT_GRACE_SECONDS: Final = 10.0
 LATE_FACTOR: Final = 10
 COOKIES_LIMIT: Final = 12
 SYSTEMD_FOLDER: Final = Path("/run/systemd/system")
+"""There while systemd rules, sd_booted(3)."""
+BUS_SOCKET: Final = "dbus/system_bus_socket"
+"""Below /run, like the folder above."""
 
 _LOG = logging.getLogger(__name__)
 _PRIVATE_UMASK = 0o077
@@ -58,6 +63,7 @@ class SystemCommands:
         self._search_path = search_path
         self._grace_seconds = grace_seconds
         self._systemd_folder = systemd_folder
+        self._bus_socket = systemd_folder.parent.parent / BUS_SOCKET
         self._find_cookie = find_cookie
 
     def run(self, command: Command) -> CommandResult:
@@ -65,6 +71,8 @@ class SystemCommands:
 
         Raises: CommandFailed when the tool is not installed or cannot be started.
         """
+        if command.own_unit and not self._can_start_units():
+            command = replace(command, own_unit="")
         argv = self._complete_argv(command)
         began = time.monotonic()
         with contextlib.ExitStack() as resources:
@@ -86,9 +94,17 @@ class SystemCommands:
         streams.raise_callback_error()
         return result
 
+    def _can_start_units(self) -> bool:
+        """systemd-run waits for its unit over the system bus, which not every host has.
+
+        Without one the command begins in our own service, whose KillMode=process lets a monitor
+        that it leaves behind live on.
+        """
+        return self._systemd_folder.is_dir() and self._bus_socket.exists()
+
     def _complete_argv(self, command: Command) -> tuple[str, ...]:
         program = self._locate(command.argv[0])
-        if not command.own_unit or not self._systemd_folder.is_dir():
+        if not command.own_unit:
             return (program, *command.argv[1:])
         settings = [f"--setenv={key}={value}" for key, value in self._environment(command).items()]
         return (
@@ -196,7 +212,7 @@ class SystemCommands:
 
     def _stop_unit(self, command: Command) -> None:
         """End the command inside its own unit: ending systemd-run alone would leave it running."""
-        if command.own_unit and self._systemd_folder.is_dir():
+        if command.own_unit:
             stop = ("systemctl", "stop", f"{command.own_unit.removesuffix('.service')}.service")
             # Without systemctl the group is ended all the same.
             with contextlib.suppress(CommandFailed):

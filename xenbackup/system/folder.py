@@ -196,11 +196,14 @@ class Folder:
                 return None
         return _describe_entry(name, found)
 
+    def list_names(self) -> tuple[str, ...]:
+        """The names of everything inside, sorted: also of what cannot be looked at."""
+        with translate_errors(self._errors, f"list the folder {self.path}"):
+            return tuple(sorted(os.listdir(self._descriptor)))  # noqa: PTH208 - no path
+
     def list_entries(self) -> tuple[Entry, ...]:
         """Everything inside, sorted by name."""
-        with translate_errors(self._errors, f"list the folder {self.path}"):
-            names = sorted(os.listdir(self._descriptor))  # noqa: PTH208 - a descriptor, no path
-        found = (self.find(name) for name in names)
+        found = (self.find(name) for name in self.list_names())
         return tuple(entry for entry in found if entry is not None)
 
     def rename(self, old: str, new: str) -> None:

@@ -24,6 +24,13 @@ _GEOMETRY_REQUEST = 0x8070587C
 _GEOMETRY_BYTES = 112
 _FLAGS_OFFSET = 92
 _REFLINK_FLAG = 1 << 20
+# ioctl_iflags(2): _IOR('f', 1, long) and _IOW('f', 2, long), though the kernel moves an int.
+_READ_FLAGS = 0x80006601 | struct.calcsize("l") << 16
+_WRITE_FLAGS = 0x40006602 | struct.calcsize("l") << 16
+_FLAGS_BYTES = 8
+_NO_COPY_ON_WRITE = 0x00800000
+"""FS_NOCOW_FL: `chattr +C`, on the file or inherited from its folder."""
+_WITHOUT_FLAGS = (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL)
 _CANNOT = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV)
 
 
@@ -40,6 +47,7 @@ def clone_file(source: Path, target: Path) -> None:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             copy = os.open(target, flags, PRIVATE_FILE)
             try:
+                _match_copy_on_write(origin, copy)
                 _clone(origin, copy, source)
                 os.fsync(copy)
             except BaseException:
@@ -50,6 +58,28 @@ def clone_file(source: Path, target: Path) -> None:
         finally:
             os.close(origin)
         sync_folder(target.parent)
+
+
+def _match_copy_on_write(origin: int, copy: int) -> None:
+    """Make the copy, while it is empty, of the source's sort: btrfs shares no blocks across sorts.
+
+    One of a file with `chattr +C` fails with EINVAL else, and so does one of a plain file in a
+    folder that has it.
+    """
+    try:
+        flags = _read_flags(copy)
+        if (flags ^ _read_flags(origin)) & _NO_COPY_ON_WRITE:
+            changed = struct.pack("=I", flags ^ _NO_COPY_ON_WRITE).ljust(_FLAGS_BYTES, b"\0")
+            fcntl.ioctl(copy, _WRITE_FLAGS, changed)
+    except OSError as error:
+        # A file system without such flags has one sort of files.
+        if error.errno not in _WITHOUT_FLAGS:
+            raise
+
+
+def _read_flags(descriptor: int) -> int:
+    (flags,) = struct.unpack_from("=I", fcntl.ioctl(descriptor, _READ_FLAGS, bytes(_FLAGS_BYTES)))
+    return int(flags)
 
 
 def _clone(origin: int, copy: int, source: Path) -> None:

@@ -40,6 +40,7 @@ def test_nagios_gets_performance_data(bare: Shell) -> None:
     expected = (
         "good=2 awaited=0 off=0 failing=0 late=1 never=1 unprotected=1 unknown=0 "
         "oldest_age=104400s runs=3 runs_failed=1 open_runs=1 damaged_points=0 "
+        "future_points=0 "
         "'free local'=21474836480B;;;0;4294967296000"
     )
     assert expected == line.partition(" | ")[2]

@@ -271,3 +271,10 @@ def test_a_long_name_is_cut_and_the_dates_stay_whole() -> None:
     page = show(make_report(domains=(make_domain("g" * 70, job="j" * 64),)))
     assert "11-22 02:33" in page
     assert [] == [line for line in page.splitlines() if measure_width(line) > 80]
+
+
+def test_points_of_other_hosts_are_told_below_the_destinations() -> None:
+    nas = replace(PLACE, name="nas", foreign=1)
+    page = report_status(make_report(destinations=(replace(PLACE, foreign=12), nas)), Page(), UTC)
+    assert "local: 12 more points there are of guests of another host.\n" in page
+    assert "nas: 1 more point there is of guests of another host.\n" in page

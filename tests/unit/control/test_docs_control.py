@@ -20,6 +20,7 @@ from xenbackup.service.control.permissions import (
 )
 from xenbackup.service.control.protocol import REQUESTS, PointsRequest
 from xenbackup.service.control.stream import PAGE_LIMIT_LETTERS
+from xenbackup.service.ledger import MOST_ASKED_FOR
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "control.md").read_text(encoding="utf-8")
 
@@ -87,6 +88,7 @@ def test_bounds_are_those_of_the_code() -> None:
         limits.clients,
         limits.clients_of_others,
         limits.clients_of_one,
+        MOST_ASKED_FOR,
         PAGE_LIMIT_LETTERS >> 20,
         limits.linger_seconds / 60,
     ]

@@ -76,6 +76,9 @@ def test_child_is_found_by_its_mark_from_its_first_moment_on(tmp_path: Path) -> 
     with host.machine() as machine:
         environment = {**os.environ, "XENBACKUP_RUN": RUN}
         child = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL)
+        # The kernel lets go of the parent a moment before it has put down the child's words.
+        while b"pause" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            pass
         found = [process for process in living_processes(machine) if process.run_mark]
     assert 0 == child.wait(60)
     assert [(child.pid, ["xl", "pause", "web"], RUN, True)] == [

@@ -50,9 +50,10 @@ class ThinPoolSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """A volume group; sizes in bytes."""
+    """A volume group; sizes in bytes. An empty `uuid` is drawn; hosts of one seed draw the same."""
 
     name: str = "xenvols"
+    uuid: str = ""
     size_bytes: int = 256 * MIB
     extent_bytes: int = 4 * MIB
     pools: tuple[ThinPoolSpec, ...] = ()
@@ -243,10 +244,11 @@ def compose_guest_file(guest: GuestSpec) -> str:
 
 
 def _add_group(machine: Machine, spec: GroupSpec, number: int) -> None:
+    drawn = draw_lvm_uuid(machine)
     machine.state.groups.append(
         Group(
             name=spec.name,
-            uuid=draw_lvm_uuid(machine),
+            uuid=spec.uuid or drawn,
             size_bytes=spec.size_bytes,
             extent_bytes=spec.extent_bytes,
             device=f"/dev/vd{chr(ord('b') + number)}",

@@ -15,7 +15,7 @@ from xenbackup.dom0.simulated.state import NANOSECONDS, Domain, Ram, XendWork
 from xenbackup.dom0.simulated.xl_list import free_memory_mib
 from xenbackup.dom0.simulated.xl_power import disconnect, forget_domain
 from xenbackup.dom0.simulated.xl_restore import DeviceUnfit, connect_devices
-from xenbackup.dom0.simulated.xl_save import note_file
+from xenbackup.dom0.simulated.xl_save import date_file, note_file
 from xenbackup.dom0.simulated.xm_expressions import ExpressionUnreadable, read_expression
 from xenbackup.errors import SaveFailed
 
@@ -93,6 +93,7 @@ def _finish_save(session: Session, domain: Domain, work: XendWork) -> None:
         domain.suspend_due_ns = 0
         return
     session.place(work.path).write_bytes(compose_image(session, domain))
+    date_file(session, session.place(work.path))
     note_file(session, work.path)
     if work.keep:
         wake_saved(session, domain.domid)

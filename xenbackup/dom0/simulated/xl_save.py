@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from xenbackup.dom0.guest_configuration import compose_configuration
 from xenbackup.dom0.memory_image import compose_legacy_image, compose_memory_image
@@ -159,7 +160,14 @@ def _write_image(session: Session, domid: int, fd: int, configuration_json: str)
         session.spend(seconds / lines)
         if line < lines:
             session.boundary("writing")
+    date_file(session, fd)
     session.err("xc: progress: End of stream: 0/0    0%\n")
+
+
+def date_file(session: Session, file: int | Path) -> None:
+    """Files of this host are of its own time, not of the machine's."""
+    now = session.state.clock_ns + session.state.wall_offset_ns
+    os.utime(file, ns=(now, now))
 
 
 def _compose_image(

@@ -11,6 +11,7 @@ from xenbackup.dom0.simulated.state import XendWork
 from xenbackup.dom0.simulated.xl_create import make_domain
 from xenbackup.dom0.simulated.xl_save import (
     SuspendRefused,
+    date_file,
     destroy_saved,
     note_file,
     suspend_guest,
@@ -67,6 +68,7 @@ def _write_file(session: Session, domid: int, fd: int) -> None:
         session.spend(xend.seconds_to_move(session, domain))
         session.boundary("writing")
         write_all(fd, image[half:])
+        date_file(session, fd)
     except OSError:
         xend.wake_saved(session, domid)
         xend.end_work(session, domid)

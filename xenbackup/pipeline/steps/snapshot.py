@@ -17,6 +17,7 @@ from xenbackup.model.record import SnapshotRecord
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.devices import find_suspended, resume_devices
+from xenbackup.pipeline.others import is_intruder, note_let_run
 from xenbackup.pipeline.steps.clone import make_clone, remove_clone
 
 REMOVAL_ATTEMPTS = 5
@@ -56,10 +57,12 @@ def check_guest_stands_still(context: RunContext, *, when: str) -> None:
     planned = context.plan.domain
     name = planned.name
     if context.plan.consistency is Consistency.OFFLINE or context.record.destroyed:
-        targets = {disk.target for disk in planned.disks if disk.target}
+        targets = {disk.target for disk in planned.disks if disk.target and not disk.cdrom}
         for found in context.toolstack.list_domains():
-            shares = targets & {disk.target for disk in found.disks}
-            if found.exists and (found.uuid == planned.uuid or found.name == name or shares):
+            moves = any(disk.writable and disk.target in targets for disk in found.disks)
+            if found.exists and (found.uuid == planned.uuid or found.name == name or moves):
+                if is_intruder(context, found):
+                    note_let_run(context)
                 raise SnapshotFailed(
                     f"{name} should be away {when}, but domain {found.domid} ({found.name}) is "
                     "there: somebody started it, and its disks move."
@@ -67,6 +70,8 @@ def check_guest_stands_still(context: RunContext, *, when: str) -> None:
         return
     domain = context.find_own_status()
     if not domain.state.paused:
+        if domain.state.alive:
+            note_let_run(context)
         raise SnapshotFailed(
             f"{name} is not paused {when} ({domain.state.letters}): "
             "its disks would be of different instants."

@@ -20,6 +20,7 @@ from xenbackup.planning.validation.guests import (
     check_names,
 )
 from xenbackup.planning.validation.host import (
+    check_bus,
     check_completeness,
     check_dom0_memory,
     check_files,
@@ -105,6 +106,7 @@ def validate_host(inventory: Inventory, setting: Setting) -> tuple[Problem, ...]
 def _list_host_problems(inventory: Inventory, setting: Setting) -> Iterator[Problem]:
     names = frozenset(domain.name for domain in inventory.domains)
     yield from check_completeness(inventory)
+    yield from check_bus(inventory)
     yield from check_files(inventory, setting)
     yield from check_names(inventory, names)
     yield from check_dom0_memory(inventory)

@@ -37,6 +37,18 @@ def check_dom0_memory(inventory: Inventory) -> Iterator[Problem]:
         )
 
 
+def check_bus(inventory: Inventory) -> Iterator[Problem]:
+    """systemd gives a restored guest a unit of its own, if only somebody can ask it."""
+    if inventory.bus_missing:
+        yield make_problem(
+            "bus-missing",
+            subject="D-Bus",
+            message="systemd rules this host, but there is no system bus: guests that are restored "
+            "begin in the unit of the service that restores them.",
+            hint="`apt install default-dbus-system-bus`",
+        )
+
+
 def check_files(inventory: Inventory, setting: Setting) -> Iterator[Problem]:
     """Job files and guests' configuration files that cannot be taken."""
     for broken in setting.jobs.broken:

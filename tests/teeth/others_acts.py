@@ -1,0 +1,112 @@
+"""Teeth of a rescue that is not alone on its host: what others did, and whom it keeps waiting."""
+
+from __future__ import annotations
+
+from tests.teeth.tooth import Tooth
+
+OTHERS = "tests/pipeline/test_others_in_a_rescue_on_simulation.py"
+PATIENCE = "tests/pipeline/test_patience_on_simulation.py"
+RENAMED = "tests/pipeline/test_renamed_guests_on_simulation.py"
+SAVE_FILES = "tests/pipeline/test_save_files_of_xendomains_on_simulation.py"
+WAITS = "tests/unit/test_rescue_waits.py"
+
+OTHERS_TEETH = (
+    Tooth(
+        name="save-file-of-this-shutdown",
+        act="a save file of xendomains counts only if it is newer than what the run knows",
+        file="pipeline/observing.py",
+        text="    return path.stat().st_mtime > known\n",
+        instead="    return True\n",
+        tests=(
+            f"{SAVE_FILES}::test_row_37_save_file_of_another_day_keeps_nobody_down_and_is_told_of",
+        ),
+    ),
+    Tooth(
+        name="survivors-killed-at-last",
+        act="a command of ours that heeds no SIGTERM is killed",
+        file="pipeline/undo.py",
+        text="        _signal_survivors(context, signal.SIGKILL)\n",
+        instead="        _signal_survivors(context, signal.SIGTERM)\n",
+        tests=(
+            f"{PATIENCE}::test_row_63_command_that_heeds_no_sigterm_is_killed_and_waited_for_no_more",
+        ),
+    ),
+    Tooth(
+        name="waits-have-an-end",
+        act="a guest that is not healthy keeps others waiting for minutes, not for hours",
+        file="planning/rescue.py",
+        text="    if _count_waits(world, A.CONFIRM_RETURN) >= PATIENCE:\n",
+        instead="    if False:\n",
+        tests=(
+            f"{PATIENCE}::test_guest_that_runs_without_a_disk_is_told_and_owed",
+            f"{WAITS}::test_row_of_the_rescue_table",
+        ),
+    ),
+    Tooth(
+        name="at-once-before-patience",
+        act="a guest that can be brought back at once does not wait for another",
+        file="operations/recover.py",
+        text="    return (*at_once, *later, ",
+        instead="    return (*later, *at_once, ",
+        tests=(
+            f"{PATIENCE}::test_guest_that_can_be_brought_back_at_once_does_not_wait_for_another",
+        ),
+    ),
+    Tooth(
+        name="request-of-others-stays",
+        act="a suspend request that somebody else made is not withdrawn",
+        file="planning/rescue.py",
+        text="    if not record.save_begun or record.guest_settled or domain is None:\n",
+        instead="    if not record.save_begun or domain is None:\n",
+        tests=(f"{OTHERS}::test_suspend_request_of_somebody_else_is_not_withdrawn",),
+    ),
+    Tooth(
+        name="ran-on-is-not-destroyed",
+        act="a guest that ran on since its save and ended by itself is not destroyed for its image",
+        file="planning/rescue.py",
+        text=(
+            "    if _ended_by_itself(domain):\n        return _decide_ended(world, domain)\n"
+            "    if record.destroy_begun"
+        ),
+        instead="    if record.destroy_begun",
+        tests=(f"{OTHERS}::test_guest_that_ran_on_and_rebooted_is_not_destroyed_for_its_image",),
+    ),
+    Tooth(
+        name="watched-by-others",
+        act="a paused domain that somebody else created is not destroyed as half-built",
+        file="planning/rescue.py",
+        text="        if world.others_monitor:\n",
+        instead="        if False:\n",
+        tests=(f"{OTHERS}::test_guest_that_a_person_started_and_paused_is_left_to_them",),
+    ),
+    Tooth(
+        name="let-run-is-written-down",
+        act="that somebody let the guest run is in the journal as soon as it is seen",
+        file="pipeline/others.py",
+        text="        context.mark_image_stale(e.ImageStale())\n",
+        instead="        pass\n",
+        tests=(
+            f"{OTHERS}::test_guest_that_the_run_saw_started_is_not_restored_though_it_is_gone_again",
+        ),
+    ),
+    Tooth(
+        name="monitor-of-a-renamed-guest-held",
+        act="the monitor of a renamed guest is held around a suspend, too",
+        file="pipeline/guest.py",
+        text="        monitors = monitor.find_nameless_monitors(context.host, names)\n",
+        instead="        assert names\n",
+        tests=(
+            f"{RENAMED}::test_monitor_of_a_guest_that_was_renamed_before_the_run_outlives_the_suspend",
+        ),
+    ),
+    Tooth(
+        name="monitor-of-a-renamed-guest-lives",
+        act="the monitor of a guest that was renamed is never ended as a command that lives on",
+        file="pipeline/observing.py",
+        text="(process for process in found if not monitor.is_any_monitor(process))\n",
+        instead="(found)\n",
+        tests=(
+            f"{RENAMED}::test_monitor_of_a_guest_that_was_renamed_before_its_save_is_no_command_that_lives_on",
+        ),
+    ),
+)
