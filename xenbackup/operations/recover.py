@@ -23,6 +23,7 @@ from xenbackup.pipeline.undo import undo_run
 from xenbackup.planning.rescue import wants_patience
 from xenbackup.records.journal import Journal, list_journals, read_journal
 from xenbackup.storage.destination import PointStore
+from xenbackup.storage.spool import Spool
 from xenbackup.storage.unknown import UnknownDestination
 
 _log = structlog.get_logger("xenbackup.recovery")
@@ -48,6 +49,7 @@ def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
     Raises: Locked when another recovery works on this host.
     """
     with house.lock_recovery():
+        known = {path.stem for path in list_journals(house.journals_folder)}
         unfinished = find_unfinished(house)
         recovered = tuple(
             _try_recovery(house, run_id, record, watcher)
@@ -57,7 +59,19 @@ def recover_runs(house: House, watcher: RunWatcher) -> tuple[RecoveredRun, ...]:
             complete_catalog(house)
         for destination in sorted(_list_written_over(unfinished)):
             refresh_catalog(house, destination)
+        with suppress(XenbackupError):  # tried again by every recovery
+            _clear_spool(house, known - {run_id for run_id, _ in unfinished})
         return recovered
+
+
+def _clear_spool(house: House, ended: set[str]) -> None:
+    """Remove what ended runs left in the spool: it was away, or full of errors, when they ended.
+
+    Raises: StateFailed.
+    """
+    spool = Spool(house.host.place(house.configuration.spool_path))
+    for run_id in sorted({spooled.run for spooled in spool.list_files()} & ended):
+        spool.remove(run_id)
 
 
 def _list_written_over(found: tuple[tuple[str, RunRecord | None], ...]) -> set[str]:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from xenbackup.dom0 import guest_configuration as configuration
 from xenbackup.dom0.xm import EXPRESSION_SUFFIX
-from xenbackup.errors import RestoreFailed
+from xenbackup.errors import RestoreFailed, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.pipeline import guest
 from xenbackup.pipeline.context import RunContext
 from xenbackup.system import durable
 
 CONFIGURATION_SUFFIX = ".cfg"
+ELSEWHERE = "/run/xenbackup-"
+"""Where a configuration goes when the spool takes none: memory, which every host has."""
 
 
 def boot_guest(context: RunContext) -> None:
@@ -26,9 +28,13 @@ def boot_guest(context: RunContext) -> None:
     domain = context.plan.domain
     path = _write_configuration(context)
     context.journal.write(e.Booting(boot_id=context.host.boot_id()))
-    result = context.toolstack.create(
-        Path(path), run_id=context.run_id, own_unit=context.restore_unit
-    )
+    try:
+        result = context.toolstack.create(
+            Path(path), run_id=context.run_id, own_unit=context.restore_unit
+        )
+    finally:
+        if path.startswith(ELSEWHERE):
+            context.host.place(path).unlink(missing_ok=True)
     started = context.toolstack.find_domain(domain.uuid)
     if started is None:
         held = context.toolstack.tell_lock_holder() if result.timed_out else ""
@@ -44,15 +50,25 @@ def boot_guest(context: RunContext) -> None:
 def _write_configuration(context: RunContext) -> str:
     """Path of a file that the toolstack creates the domain from. Raises: XenbackupError."""
     domain = context.plan.domain
-    stem = context.record.start.memory_image_path
     if domain.configuration_sexp:
-        path = f"{stem}{EXPRESSION_SUFFIX}"
         content = domain.configuration_sexp.encode("utf-8", "surrogateescape")
-        durable.replace_file(context.host.place(path), content)
-        return path
+        return _write_file(context, EXPRESSION_SUFFIX, content)
     composed = configuration.compose_configuration(domain.configuration_json, uuid=domain.uuid)
-    path = f"{stem}{CONFIGURATION_SUFFIX}"
-    durable.replace_file(context.host.place(path), composed.content)
+    path = _write_file(context, CONFIGURATION_SUFFIX, composed.content)
     for missing in composed.unwritten:
         context.warn(f"{domain.name} boots without {missing}.")
+    return path
+
+
+def _write_file(context: RunContext, suffix: str, content: bytes) -> str:
+    """In the spool; elsewhere where that is full or away, for its guest is down.
+
+    Raises: StateFailed.
+    """
+    path = f"{context.record.start.memory_image_path}{suffix}"
+    try:
+        durable.replace_file(context.host.place(path), content)
+    except StateFailed:
+        path = f"{ELSEWHERE}{context.run_id}{suffix}"
+        durable.replace_file(context.host.place(path), content)
     return path

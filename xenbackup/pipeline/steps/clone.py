@@ -64,10 +64,11 @@ def check_clone(context: RunContext, disk: PlannedDisk, made: SnapshotRecord) ->
 def remove_clone(context: RunContext, made: SnapshotRecord) -> None:
     """Remove the copy, if it is there and ours: by its name, its kind, and its inode where known.
 
-    Raises: NotOurs, SnapshotFailed.
+    Raises: NotOurs; SnapshotFailed, also where its file system is not mounted.
     """
     found = _look(context, made.name)
     if found is None:
+        _check_mounted(context, made)
         return
     ours = (
         PurePosixPath(made.name).name == _name_clone(context.run_id, made.vdev)
@@ -81,6 +82,25 @@ def remove_clone(context: RunContext, made: SnapshotRecord) -> None:
     with translate_errors(SnapshotFailed, f"remove {path}"):
         path.unlink()
         sync_folder(path.parent)
+
+
+def _check_mounted(context: RunContext, made: SnapshotRecord) -> None:
+    """A copy that is not there is gone only where the image that it is of would be seen, or where
+    the file system is still the one that it was made in.
+
+    Raises: SnapshotFailed.
+    """
+    sources = (disk.path for disk in context.plan.disks if disk.vdev == made.vdev)
+    if any(_look(context, source) is not None for source in sources):
+        return
+    try:
+        device = context.host.place(made.name).parent.stat().st_dev
+    except OSError:
+        device = None
+    if device is None or not made.lv_uuid.startswith(f"file:{device}:"):
+        raise SnapshotFailed(
+            f"Whether {made.name} still exists cannot be seen: its file system is not mounted."
+        )
 
 
 def _look(context: RunContext, path: str) -> os.stat_result | None:

@@ -213,7 +213,7 @@ def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
             if not made.group:
                 remove_clone(context, made)
             else:
-                found = find_snapshot(context.lvm.list_volumes(), made.group, made.name)
+                found = _find_made(context, made)
                 if found is not None:
                     _remove_found(context, made, found)
         except (NotOurs, CommandFailed, SnapshotFailed, UnexpectedOutput) as error:
@@ -226,6 +226,28 @@ def _remove_one(context: RunContext, made: SnapshotRecord) -> bool:
     context.journal.write(e.DebtIncurred(message=message))
     context.warn(f"{message} It is owed: `xenbackup recover` tries again.")
     return False
+
+
+def _find_made(context: RunContext, made: SnapshotRecord) -> LogicalVolume | None:
+    """The snapshot, whatever it or its group is called by now; None when it is gone for sure.
+
+    A group may come late when the host boots, or be away with its disk: what is not listed then is
+    not gone. Where its group is there, or its origin, so would it be.
+
+    Raises: SnapshotFailed where nobody can tell.
+    """
+    volumes = context.lvm.list_volumes()
+    found = find_snapshot(volumes, made.group, made.name)
+    if found is None and made.lv_uuid:
+        found = next((volume for volume in volumes if volume.uuid == made.lv_uuid), None)
+    if found is not None or any(volume.uuid == made.origin_uuid for volume in volumes):
+        return found
+    if made.group not in {group.name for group in context.lvm.list_groups()}:
+        raise SnapshotFailed(
+            f"Whether {made.label} still exists cannot be seen: the volume group {made.group} is "
+            "not there."
+        )
+    return None
 
 
 def _free_devices(context: RunContext) -> None:
