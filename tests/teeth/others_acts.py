@@ -10,7 +10,60 @@ RENAMED = "tests/pipeline/test_renamed_guests_on_simulation.py"
 SAVE_FILES = "tests/pipeline/test_save_files_of_xendomains_on_simulation.py"
 WAITS = "tests/unit/test_rescue_waits.py"
 
+WRITTEN = "tests/pipeline/test_written_disks_on_simulation.py"
+
 OTHERS_TEETH = (
+    Tooth(
+        name="written-disks-in-a-rescue",
+        act="recovery restores no image over disks that were written since",
+        file="planning/rescue.py",
+        text="    if world.written_disks:\n        return True\n",
+        instead="",
+        tests=(
+            f"{WRITTEN}::test_image_is_not_restored_over_disks_of_a_guest_that_ran_meanwhile",
+            f"{WRITTEN}::test_image_is_not_restored_over_a_disk_that_was_written_in_dom0",
+        ),
+    ),
+    Tooth(
+        name="written-disks-after-the-copy",
+        act="disks that were written while they were read give no point",
+        file="pipeline/steps/copy.py",
+        text='        check_disks_at_rest(context, when="before its disks were read")\n',
+        instead="",
+        tests=(f"{WRITTEN}::test_disks_that_were_written_in_the_copy_give_no_point",),
+    ),
+    Tooth(
+        name="written-disks-after-the-snapshots",
+        act="disks that were written before their snapshots were done give no point",
+        file="pipeline/steps/snapshot.py",
+        text='    check_disks_at_rest(context, when="before its snapshots were done")\n',
+        instead="",
+        tests=(f"{WRITTEN}::test_guest_that_was_let_run_between_save_and_snapshot_gives_no_point",),
+    ),
+    Tooth(
+        name="counts-of-this-boot",
+        act="what was counted in another boot says nothing of a disk",
+        file="pipeline/stillness.py",
+        text="    if record.at_rest_boot_id != context.host.boot_id():\n",
+        instead="    if False:\n",
+        tests=(f"{WRITTEN}::test_counts_of_another_boot_say_nothing",),
+    ),
+    Tooth(
+        name="shared-disks-not-counted",
+        act="a disk that another guest writes too tells nothing of ours",
+        file="pipeline/stillness.py",
+        text="        and not context.record.sharers\n",
+        instead="",
+        tests=(f"{WRITTEN}::test_disks_that_another_guest_writes_too_are_not_noted",),
+    ),
+    Tooth(
+        name="qemu-writes-late",
+        act="a disk that a program serves is not at rest with its guest",
+        file="pipeline/stillness.py",
+        text="        if disk.vdev in served\n        and not context",
+        instead="        if disk.vdev\n        and not context",
+        tests=(f"{WRITTEN}::test_disk_that_a_program_serves_is_not_noted",),
+    ),
     Tooth(
         name="save-file-of-this-shutdown",
         act="a save file of xendomains counts only if it is newer than what the run knows",

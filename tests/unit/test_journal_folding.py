@@ -11,7 +11,7 @@ import pytest
 from tests import builders as b
 from xenbackup.model import entries as e
 from xenbackup.model.job import StepName
-from xenbackup.model.record import RunRecord, RunStart, SnapshotRecord
+from xenbackup.model.record import DiskMark, RunRecord, RunStart, SnapshotRecord
 from xenbackup.model.run import Outcome
 from xenbackup.records.journal import (
     JournalLine,
@@ -32,6 +32,7 @@ OPPOSITE = replace(
     image_verified=True,
     resuming=True,
     restored_domid=4,
+    at_rest=(DiskMark(vdev="xvda", mark="sectors 253:7 8"),),
     monitors_frozen=(b.MONITOR,),
 )
 
@@ -57,6 +58,7 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
             save_finished=False,
             image_verified=False,
             resuming=False,
+            at_rest=(),
         ),
     ),
     (BLANK, e.Saved(), replace(BLANK, save_finished=True)),
@@ -64,6 +66,15 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
         BLANK,
         e.ImageVerified(path="x", size_bytes=5),
         replace(BLANK, image_verified=True, image_size_bytes=5),
+    ),
+    (
+        BLANK,
+        e.DisksAtRest(marks=(DiskMark(vdev="xvda", mark="sectors 253:7 9"),), boot_id=b.BOOT),
+        replace(
+            BLANK,
+            at_rest=(DiskMark(vdev="xvda", mark="sectors 253:7 9"),),
+            at_rest_boot_id=b.BOOT,
+        ),
     ),
     (BLANK, e.Destroying(), replace(BLANK, destroy_begun=True)),
     (BLANK, e.Destroyed(), replace(BLANK, destroyed=True)),

@@ -99,19 +99,25 @@ ROWS = [
         "destroy begun, paused with its devices, no image any more",
         {**SAVED, "destroy_begun": True},
         {"domain": PAUSED, "image": PARTIAL},
-        A.SAVE_AND_RESTORE,
+        A.UNPAUSE,
     ),
     (
         "destroy begun, paused, let run since",
         {**SAVED, "destroy_begun": True, "resuming": True},
         {"domain": PAUSED, "image": COMPLETE},
+        A.UNPAUSE,
+    ),
+    (
+        "destroy begun, paused without its devices, no image any more",
+        {**SAVED, "destroy_begun": True},
+        {"domain": PAUSED, "image": PARTIAL, "connections": ()},
         A.SAVE_AND_RESTORE,
     ),
     (
         "destroy begun, no image at all",
         {**SAVED, "destroy_begun": True},
         {"domain": PAUSED, "image": MISSING},
-        A.SAVE_AND_RESTORE,
+        A.UNPAUSE,
     ),
     (
         "two unpauses did not help",

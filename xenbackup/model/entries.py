@@ -12,7 +12,7 @@ import msgspec
 
 from xenbackup.model.command import Process
 from xenbackup.model.job import StepName
-from xenbackup.model.record import RunStart
+from xenbackup.model.record import DiskMark, RunStart
 from xenbackup.model.run import Outcome
 
 
@@ -91,6 +91,17 @@ class Destroying(Entry, frozen=True, kw_only=True, tag="destroying"):
 
 class Destroyed(Entry, frozen=True, kw_only=True, tag="destroyed"):
     tells = "the saved domain is gone from the hypervisor"
+
+
+class DisksAtRest(Entry, frozen=True, kw_only=True, tag="disks-at-rest"):
+    """The guest stands still, or is away: from here on a disk that is written is written by others.
+
+    The marks are the kernel's counts, which begin anew with each boot.
+    """
+
+    tells = "how much was written to its disks is noted: nobody should write them now"
+    marks: tuple[DiskMark, ...]
+    boot_id: str
 
 
 class Restoring(Entry, frozen=True, kw_only=True, tag="restoring"):
@@ -283,6 +294,7 @@ AnyEntry = (
     | ImageVerified
     | Destroying
     | Destroyed
+    | DisksAtRest
     | Restoring
     | Restored
     | Booting

@@ -31,6 +31,14 @@ class RunStart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiskMark:
+    """How much had been written to a disk when the guest stood still: `Host.read_write_mark`."""
+
+    vdev: str
+    mark: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SnapshotRecord:
     """One snapshot of the run: intended (no `lv_uuid` yet), made, or removed.
 
@@ -61,6 +69,7 @@ class RunRecord:
     destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
+    `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`.
     """
 
     start: RunStart
@@ -76,6 +85,8 @@ class RunRecord:
     sharers: tuple[str, ...] = ()
     destroy_begun: bool = False
     destroyed: bool = False
+    at_rest: tuple[DiskMark, ...] = ()
+    at_rest_boot_id: str = ""
     restore_begun: bool = False
     restored_domid: int | None = None
     boot_begun: bool = False

@@ -51,6 +51,7 @@ class World:
     says that a save file of the domain's name waits for xendomains, newer than what this run knows
     of the guest; `older_save_file` that one is there which is not. `unpause_fails`: the last one
     was refused by the toolstack, so that nobody else need have paused the guest.
+    `written_disks` are those that were written since they were noted to be at rest.
     `others_monitor`: a process that is not of this run watches the domain, since this run began.
     """
 
@@ -69,6 +70,7 @@ class World:
     intruder: Domain | None = None
     older_save_file: bool = False
     others_monitor: bool = False
+    written_disks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

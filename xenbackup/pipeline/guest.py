@@ -19,6 +19,7 @@ from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import DomainStatus, HealthFinding
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import list_sharers, note_let_run, refuse_watched_by_others
+from xenbackup.pipeline.stillness import find_written_disks, note_disks_at_rest
 
 FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
@@ -108,6 +109,7 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             hint=_explain_deadline(context) if result.timed_out else "",
         )
     context.journal.write(e.Saved())
+    note_disks_at_rest(context)
     found = verify_image(context)
     context.journal.write(
         e.ImageVerified(path=context.record.start.memory_image_path, size_bytes=found.size_bytes)
@@ -234,6 +236,12 @@ def restore_guest(context: RunContext) -> None:
         raise RestoreFailed(
             f"The memory image of {context.plan.domain.name} must not be restored: the guest was "
             "let run since, so its disks have moved on."
+        )
+    if written := find_written_disks(context):
+        note_let_run(context)
+        raise RestoreFailed(
+            f"The memory image of {context.plan.domain.name} must not be restored: "
+            f"{', '.join(written)} was written since the guest was saved."
         )
     found = inspect_memory_image(context.memory_image)
     if not found.complete:

@@ -77,6 +77,7 @@ def settle_guest(context: RunContext) -> bool:
         world = replace(world, unpause_fails=unpause_fails)
         if runs_with_stale_image(context.record, world):
             context.mark_image_stale(e.ImageStale())
+            _tell_written(context, world.written_disks)
         decision = decide_rescue(context.record, world)
         if decision.action is RescueAction.NOTHING:
             return True
@@ -100,6 +101,14 @@ def settle_guest(context: RunContext) -> bool:
             _back_off(context, error, failures)
             failures += 1
     return False
+
+
+def _tell_written(context: RunContext, vdevs: tuple[str, ...]) -> None:
+    if vdevs:
+        context.warn(
+            f"{', '.join(vdevs)} of {context.plan.domain.name} was written since its memory was "
+            "saved: somebody let it run meanwhile, or wrote the disk in dom0."
+        )
 
 
 def _tell_older_save_file(context: RunContext) -> None:

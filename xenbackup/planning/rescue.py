@@ -113,9 +113,10 @@ def _decide_original(record: RunRecord, world: World, domain: Domain) -> Decisio
             return _decide(
                 A.DESTROY_SAVED, "its memory image is complete and its destroy was begun"
             )
-        return _decide(
-            A.SAVE_AND_RESTORE, "its destroy was begun and no image of it can be trusted"
-        )
+        if not _only_waits(record, world, domain):
+            return _decide(
+                A.SAVE_AND_RESTORE, "its destroy was begun and no image of it can be trusted"
+            )
     if domain.state.suspended:
         return _decide_suspended(record, world)
     if domain.state.shutdown:
@@ -286,6 +287,8 @@ def runs_with_stale_image(record: RunRecord, world: World) -> bool:
     """
     if record.resuming or not record.save_begun or record.guest_settled or world.survivors:
         return False
+    if world.written_disks:
+        return True
     domain = world.domain
     if world.intruder is not None or domain is None:
         return world.intruder is not None or world.namesake is not None
@@ -319,6 +322,14 @@ def writes_disks_of(domain: Domain, other: Domain) -> bool:
 def _runs_whole(record: RunRecord, world: World, domain: Domain) -> bool:
     """It runs with its disks: somebody let it go on before our destroy could end it."""
     return domain.state.alive and _devices_connected(record, world.connections)
+
+
+def _only_waits(record: RunRecord, world: World, domain: Domain) -> bool:
+    """It is whole and only paused: the destroy had not come to anything yet. A paused guest answers
+    no request to suspend, so that it cannot be saved, and need not be.
+    """
+    paused = domain.state.paused and not domain.state.shutdown
+    return paused and _devices_connected(record, world.connections)
 
 
 def _asked_to_suspend(record: RunRecord, domain: Domain | None) -> bool:

@@ -264,6 +264,7 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
         save_finished=False,
         image_verified=False,
         resuming=False,
+        at_rest=(),
         sharers=(*record.sharers, *entry.sharers),
     )
 
@@ -271,6 +272,11 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
 @_apply.register
 def _(entry: e.Saved, record: RunRecord) -> RunRecord:
     return _replace(record, save_finished=True)
+
+
+@_apply.register
+def _(entry: e.DisksAtRest, record: RunRecord) -> RunRecord:
+    return _replace(record, at_rest=entry.marks, at_rest_boot_id=entry.boot_id)
 
 
 @_apply.register

@@ -39,6 +39,7 @@ def cut_power(machine: Machine) -> tuple[str, ...]:
     state.next_domid = 1
     state.boot_id = machine.draw_uuid()
     for volume in state.volumes.values():
+        volume.written_bytes = 0
         volume.suspended = False
         # Activation at boot leaves thin snapshots inactive: they carry the skip flag.
         volume.active = not volume.activation_skip

@@ -29,6 +29,7 @@ from xenbackup.pipeline.steps.snapshot import (
     is_full,
 )
 from xenbackup.pipeline.steps.watching import SnapshotWatch, report_overflow
+from xenbackup.pipeline.stillness import check_disks_at_rest, note_disks_at_rest
 from xenbackup.storage.destination import StagedPoint
 from xenbackup.storage.volume import ClippedDevice
 from xenbackup.system.block_device import BlockDevice
@@ -66,6 +67,8 @@ def _copy(context: RunContext) -> None:
 def _fill(context: RunContext, staged: StagedPoint, identity: str) -> None:
     start = context.record.start
     watch = SnapshotWatch(context)
+    if context.plan.consistency is Consistency.OFFLINE and not context.record.at_rest:
+        note_disks_at_rest(context)
     # A guest that stands still for the copy waits for nobody's good manners.
     polite = context.politeness if context.away_since_seconds is None else None
     with stand_back(polite):
@@ -79,6 +82,7 @@ def _fill(context: RunContext, staged: StagedPoint, identity: str) -> None:
         _check_source(context, disk, volumes, read=True)
     if any(_find_made(context, disk) is None for disk in start.plan.disks):
         check_guest_stands_still(context, when="after its disks were read")
+        check_disks_at_rest(context, when="before its disks were read")
     staged.publish(compose_manifest(context, disks, memory, identity))
 
 

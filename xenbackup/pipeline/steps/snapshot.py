@@ -19,6 +19,7 @@ from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.devices import find_suspended, resume_devices
 from xenbackup.pipeline.others import is_intruder, note_let_run
 from xenbackup.pipeline.steps.clone import make_clone, remove_clone
+from xenbackup.pipeline.stillness import check_disks_at_rest, note_disks_at_rest
 
 REMOVAL_ATTEMPTS = 5
 
@@ -35,6 +36,8 @@ def snapshot(context: RunContext, step: PlannedStep) -> None:
     """
     _check_disks_as_planned(context)
     check_guest_stands_still(context, when="before its snapshots")
+    if context.plan.consistency is Consistency.OFFLINE:
+        note_disks_at_rest(context)
     size = step.snapshot_size or DEFAULT_SNAPSHOT_SIZE
     volumes = context.lvm.list_volumes()
     for disk in context.plan.disks:
@@ -44,6 +47,7 @@ def snapshot(context: RunContext, step: PlannedStep) -> None:
         else:
             _snapshot_disk(context, disk, size, volumes)
     check_guest_stands_still(context, when="after its snapshots")
+    check_disks_at_rest(context, when="before its snapshots were done")
 
 
 def check_guest_stands_still(context: RunContext, *, when: str) -> None:

@@ -1,0 +1,79 @@
+"""Nobody writes the disks while the guest stands still or is away: noted, and looked at again.
+
+A guest may be let run, or started, and be ended again between two looks: then nothing shows that it
+ran, but its disks have moved on. The kernel counts what is written to each device.
+"""
+
+from __future__ import annotations
+
+from xenbackup.errors import SnapshotFailed
+from xenbackup.model import entries as e
+from xenbackup.model.job import Consistency
+from xenbackup.model.plan import VolumeKind
+from xenbackup.model.record import DiskMark
+from xenbackup.model.vdev import number_vdev
+from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.others import note_let_run
+
+SERVED_BY_KERNEL = "/local/domain/0/backend/vbd/"
+
+
+def note_disks_at_rest(context: RunContext) -> None:
+    """Write down how much was written to each disk until now, where that tells who wrote.
+
+    Whose disks others share has no such disk. And while the guest only stands still, none but a
+    device which the kernel itself serves (`vbd`) is at rest with it: QEMU writes late.
+    """
+    offline = context.plan.consistency is Consistency.OFFLINE
+    served = (
+        frozenset(disk.vdev for disk in context.plan.disks) if offline else _list_served(context)
+    )
+    marks = tuple(
+        DiskMark(vdev=disk.vdev, mark=mark)
+        for disk in context.plan.disks
+        if disk.vdev in served
+        and not context.record.sharers
+        and (offline or disk.kind is not VolumeKind.IMAGE_FILE)
+        and (mark := context.host.read_write_mark(disk.path))
+    )
+    if marks:
+        context.journal.write(e.DisksAtRest(marks=marks, boot_id=context.host.boot_id()))
+
+
+def _list_served(context: RunContext) -> frozenset[str]:
+    """Disks whose both ends were connected as the run began, the host's end by blkback in dom0."""
+    baseline = context.record.start.baseline
+    served = {
+        end.vdev_number
+        for end in (baseline.connections if baseline is not None else ())
+        if end.rank == (True, True) and end.backend_path.startswith(SERVED_BY_KERNEL)
+    }
+    return frozenset(disk.vdev for disk in context.plan.disks if number_vdev(disk.vdev) in served)
+
+
+def find_written_disks(context: RunContext) -> tuple[str, ...]:
+    """Disks that were written since they were noted to be at rest; () where nobody can tell."""
+    record = context.record
+    if record.at_rest_boot_id != context.host.boot_id():
+        return ()
+    paths = {disk.vdev: disk.path for disk in context.plan.disks}
+    return tuple(
+        noted.vdev
+        for noted in record.at_rest
+        if context.host.read_write_mark(paths[noted.vdev]) not in ("", noted.mark)
+    )
+
+
+def check_disks_at_rest(context: RunContext, *, when: str) -> None:
+    """Refuse to go on with disks that others wrote: they are of no one moment any more.
+
+    Raises: SnapshotFailed.
+    """
+    written = find_written_disks(context)
+    if written:
+        note_let_run(context)
+        raise SnapshotFailed(
+            f"{', '.join(written)} of {context.plan.domain.name} was written {when}, though the "
+            "guest should stand still: somebody let it run, or wrote the disk in dom0.",
+            hint="see who did, and run the job again",
+        )
