@@ -43,6 +43,9 @@ def test_guest_goes_on_after_a_backup_and_reboots_itself_later(dom0: Machine, pr
     run = product.back_up(dom0, preset, "web")
     assert "memory" == run["consistency"]
     assert run["away_seconds"] > 0
+    journal = f"/var/lib/xenbackup/journals/{run['run']}.jsonl"
+    noted = dom0.run("grep", "disks-at-rest", journal).check().stdout
+    assert 2 == noted.count('"mark":"sectors '), "both disks were watched while it stood still"
     assert_well(dom0, "web")
     assert_nothing_left(dom0)
     pinning = dom0.run("xl", "vcpu-list", "web").check().stdout.splitlines()[-1]
