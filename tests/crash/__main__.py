@@ -24,6 +24,7 @@ from tests.crash.figures import Figures
 from tests.crash.playing import Player
 from tests.crash.stories import BLOCK, list_sweep
 from tests.crash.tracing import explain_tracer
+from xenbackup.system.log import configure_logging
 
 STATE_FILE = Path(".crash-state.json")
 SWEPT = ("snapshot", "checkpoint", "cold", "crash")
@@ -33,6 +34,7 @@ FAILURES_SHOWN = 20
 def main(words: list[str] | None = None) -> int:
     """Exit code 1 when a story failed."""
     options = _parse(words)
+    configure_logging()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its folder goes too
     print(explain_tracer())
     if options.seed is not None:

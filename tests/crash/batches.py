@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.crash.figures import Verdict
 from tests.crash.playing import Player
 from tests.simulation.batches import find_fast
+from xenbackup.system.log import configure_logging
 
 _players: list[Player] = []
 
@@ -49,6 +50,7 @@ def play_batches(
 
 
 def _open_player(folder: str) -> None:
+    configure_logging()
     _players.append(Player(Path(folder) / str(os.getpid()), Path(folder)))
 
 

@@ -20,6 +20,7 @@ from tests.commits import UNKNOWN, add_commit, describe_commits, find_commit
 from tests.simulation.batches import find_fast, play_batches
 from tests.simulation.figures import Figures
 from tests.simulation.play import Player
+from xenbackup.system.log import configure_logging
 
 STATE_FILE = Path(".simulation-state.json")
 FAILURES_SHOWN = 20
@@ -28,6 +29,7 @@ FAILURES_SHOWN = 20
 def main(words: list[str] | None = None) -> int:
     """Exit code 1 when a seed failed."""
     options = _parse(words)
+    configure_logging()
     if options.seed is not None:
         return replay(options.seed, verbose=options.verbose)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its folder goes too

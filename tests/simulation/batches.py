@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.simulation.figures import Verdict
 from tests.simulation.play import Player
+from xenbackup.system.log import configure_logging
 
 BATCH = 50
 _players: list[Player] = []
@@ -50,6 +51,7 @@ def play_batches(first: int, count: int, jobs: int) -> Iterator[tuple[int, list[
 
 def _open_player(folder: str) -> None:
     """One player a process; garbage is collected between batches."""
+    configure_logging()
     _players.append(Player(Path(folder) / str(os.getpid())))
     gc.disable()
     gc.freeze()
