@@ -116,6 +116,8 @@ class Director(SilentWatcher):
                 event.at += 1
             else:
                 self._strike(event, moment, write_part)
+            if self._busy:
+                return  # a command that outlived its caller: nobody would hear of what strikes here
 
     def _strike(self, event: Event, moment: str, write_part: Callable[[], None] | None) -> None:
         name = event.what or event.kind

@@ -111,6 +111,18 @@ STORIES = (
         expected=("wait for commands of ours that live on",),
     ),
     Story(
+        name="what is due at the moment in which a command outlives its caller strikes nobody",
+        guest="web",
+        preset="checkpoint",
+        phases=[
+            [
+                Event(kind="survivor", moment="lvremove:removed", waits=2),
+                Event(kind="act", what="migrate-away", moment="lvremove:removed"),
+            ]
+        ],
+        expected=("wait for commands of ours that live on",),
+    ),
+    Story(
         name="started anew while its disks are read: no good point",
         guest="plain",
         preset="cold",
