@@ -114,12 +114,11 @@ class Director(SilentWatcher):
                 event.moment, event.at = "", at
             if _is_excluded(event, moment, self.world):
                 event.at += 1
-            else:
-                self._strike(event, moment, write_part)
-            if self._busy:
-                return  # a command that outlived its caller: nobody would hear of what strikes here
+            elif self._strike(event, moment, write_part):
+                return
 
-    def _strike(self, event: Event, moment: str, write_part: Callable[[], None] | None) -> None:
+    def _strike(self, event: Event, moment: str, write_part: Callable[[], None] | None) -> bool:
+        """True in a command that has outlived its caller: nobody hears of what strikes there."""
         name = event.what or event.kind
         if event.kind == "act":
             self._busy = True
@@ -131,13 +130,13 @@ class Director(SilentWatcher):
             if worked:
                 self.ledger.note_act(event.what)
                 self.ledger.note_strike(name)
-            return
+            return False
         self.ledger.tell(f"{moment}: {name}" + (f" ({event.place})" if write_part else ""))
         self.ledger.note_strike(name)
         if event.kind == "survivor" and self.survivor is not None and self.survivor.can_live_on:
             self._busy = True
             self.survivor.live_on()
-            return
+            return True
         if event.kind in ENDINGS:
             if write_part is not None and event.place != "before":
                 write_part()
@@ -152,6 +151,7 @@ class Director(SilentWatcher):
                 os.truncate(image, image.stat().st_size * 3 // 4)
         elif event.kind == "destination-gone":
             self._take_destination_away()
+        return False
 
     def _act(self, what: str) -> bool:
         """Nobody starts here a guest that he has sent to another host."""

@@ -55,10 +55,7 @@ def test_half_restored_guest_is_not_backed_up_until_its_restore_is_completed(sit
     assert ("web", True) == (refused.name, refused.may_pass)
     result = back_up(site)
     assert Outcome.FAILED is result.outcome
-    assert (
-        f"its xvda, xvdb is being written by restore {restore} of point {good.point}"
-        in result.error
-    )
+    assert f"restore {restore} of point {good.point} is writing its xvda, xvdb" in result.error
     assert f"xenbackup restore {good.point}" in result.hint
     assert good.point == find_point(site.house, "web@latest").point
 
@@ -74,7 +71,7 @@ def test_restore_that_began_after_the_plan_keeps_the_run_from_beginning(site: Si
     cut_off(site, good)
     (result,) = run_round(site.house, job, plan, SilentWatcher(), lambda: "").runs
     assert Outcome.FAILED is result.outcome
-    assert "web was not backed up: its xvda, xvdb is being written by restore" in result.error
+    assert "is writing its xvda, xvdb, or was cut off in that" in result.error
     assert result.may_pass
     assert [] == list(site.house.journals_folder.glob(f"{result.run}*"))
 
@@ -116,6 +113,19 @@ def test_check_names_a_guest_whose_restore_was_cut_off(site: Site) -> None:
     with site.house.lock_domain("web", "restore web"):
         codes = {p.code for result in check_house(site.house).checks for p in result.problems}
     assert "restore-unfinished" not in codes, "somebody is at work on it"
+
+
+def test_check_tells_of_a_mark_that_nobody_can_read(site: Site) -> None:
+    cut_off(site, site.back_up("crash"), domain="web2", volume_group="other")
+    (path,) = (site.house.state_folder / "restores").glob("*.json")
+    path.write_text("{")
+    found = [
+        problem.message
+        for result in check_house(site.house).checks
+        for problem in result.problems
+        if problem.code == "restore-unfinished"
+    ]
+    assert [True] == [str(path) in message for message in found]
 
 
 # What recovery makes of such a mark

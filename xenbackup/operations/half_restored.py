@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xenbackup.errors import DisksHalfRestored, Locked
+from xenbackup.errors import DisksHalfRestored, JournalDamaged, Locked, StateFailed
 from xenbackup.inventory.targets import TargetReader
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.plan import DomainPlan, Plan, VolumeKind
@@ -34,8 +34,8 @@ class HalfRestored:
     @property
     def clause(self) -> str:
         return (
-            f"its {', '.join(self.vdevs)} is being written by restore {self.mark.restore} of point "
-            f"{self.mark.point}, or was left half written by it"
+            f"restore {self.mark.restore} of point {self.mark.point} is writing its "
+            f"{', '.join(self.vdevs)}, or was cut off in that"
         )
 
     @property
@@ -67,10 +67,15 @@ def make_restore_problem(found: HalfRestored) -> Problem:
 
 def list_cut_off_restores(house: House, inventory: Inventory) -> Iterator[Problem]:
     """For a look at the host: guests whose disks are half written, and nobody is at work on them.
-
-    Raises: JournalDamaged, StateFailed when a mark cannot be read.
+    A mark that cannot be read is told of too: no plan is made beside it.
     """
-    marks = _list_writing(house)
+    try:
+        marks = _list_writing(house)
+    except (JournalDamaged, StateFailed) as error:
+        yield make_problem(
+            "restore-unfinished", subject="restores", message=error.message, hint=error.hint
+        )
+        return
     uses = TargetReader(house.host, inventory, ()).list_uses() if marks else ()
     for found in _match(house, inventory, marks, [(u.domain.name, u.vdev, u.sight) for u in uses]):
         lock = house.lock_domain(found.mark.domain, f"look after {found.mark.domain}")

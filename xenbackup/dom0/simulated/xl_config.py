@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from xenbackup.dom0.simulated.state import Vbd
+from xenbackup.model.vdev import number_vdev
 
 _ASSIGNMENT = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*)$", re.DOTALL)
 _STRING_OR_MARK = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[#;\[\]]")
@@ -136,22 +137,10 @@ def pci_slots_of(configuration: Mapping[str, object]) -> list[str]:
 
 def vdev_number(vdev: str) -> int:
     """Xen's number of a virtual device: xvda is 51712, hda 768, sda 2048."""
-    match = re.fullmatch(r"(xvd|hd|sd|d)([a-z]+|\d+)(\d*)", vdev)
-    if match is None:
+    number = number_vdev(vdev)
+    if number is None:
         raise ConfigurationUnreadable(f"unknown vdev `{vdev}'")
-    family, letters, part = match.groups()
-    index = 0
-    for letter in letters:
-        index = index * 26 + ord(letter) - ord("a") + 1
-    index -= 1
-    partition = int(part or 0)
-    if family == "hd" and index < 4:
-        return ((3 if index < 2 else 22) << 8) + (index % 2) * 64 + partition
-    if family == "sd" and index < 16:
-        return (8 << 8) + index * 16 + partition
-    if index < 16 and partition < 16:
-        return (202 << 8) + index * 16 + partition
-    return (1 << 28) + (index << 8) + partition
+    return number
 
 
 def _split_statements(text: str) -> list[tuple[int, str]]:
