@@ -63,7 +63,7 @@ def test_image_is_not_restored_over_disks_of_a_guest_that_ran_meanwhile(
     house = run_killed_at(house, preset, "xl-destroy:end")
     run_for_a_while(host)
     (found,) = recover(house)
-    assert any("xvda, xvdb of web was written since" in line for line in found.messages)
+    assert any("wrote to xvda, xvdb of web since" in line for line in found.messages)
     assert {} == look_corrupted(host)
     assert [] == [domain for domain in house.toolstack.list_domains() if domain.name == "web"], (
         "its owner ended it"
@@ -78,7 +78,7 @@ def test_image_is_not_restored_over_a_disk_that_was_written_in_dom0(
     house = run_killed_at(house, "cold", "xl-destroy:end")
     write_in_dom0(host)
     (found,) = recover(house)
-    assert any("xvda of web was written since" in line for line in found.messages)
+    assert any("wrote to xvda of web since" in line for line in found.messages)
     assert {} == look_corrupted(host)
 
 
@@ -87,7 +87,7 @@ def test_disks_that_were_written_in_the_copy_give_no_point(
 ) -> None:
     run = back_up_and_meddle(house, "cold", lambda: run_for_a_while(host))
     assert (Outcome.FAILED, "") == (run.outcome, run.point)
-    assert "xvda, xvdb of web was written before its disks were read" in run.error
+    assert "wrote to xvda, xvdb of web before its disks were read" in run.error
     assert {} == look_corrupted(host)
 
 
@@ -106,7 +106,7 @@ def test_guest_that_was_let_run_between_save_and_snapshot_gives_no_point(
     monkeypatch.setattr(step, "check_guest_stands_still", check)
     (run,) = back_up(house, "checkpoint").runs
     assert Outcome.FAILED is run.outcome
-    assert "was written before its snapshots were done" in run.error
+    assert "wrote to xvda, xvdb of web before its snapshots were done" in run.error
     assert [] == find_wrongs(house)
 
 
@@ -116,7 +116,9 @@ def test_guest_that_ran_since_its_snapshots_is_not_restored_by_the_run(
     monkeypatch.setattr(step, "check_disks_at_rest", lambda context, when: run_for_a_while(host))
     (run,) = back_up(house, "snapshot").runs
     assert (Outcome.FAILED, "") == (run.outcome, run.point)
-    assert "must not be restored: xvda, xvdb was written since the guest was saved" in run.error
+    assert (
+        "must not be restored: somebody wrote to xvda, xvdb since the guest was saved" in run.error
+    )
     assert {} == look_corrupted(host)
 
 
@@ -146,7 +148,7 @@ def test_shut_off_guest_whose_disk_is_written_between_its_snapshots_gives_no_poi
     monkeypatch.setattr(step, "check_guest_stands_still", check)
     (run,) = back_up(house, "offline").runs
     assert Outcome.FAILED is run.outcome
-    assert "xvda of web was written" in run.error
+    assert "wrote to xvda of web" in run.error
 
 
 # Where the marks say nothing

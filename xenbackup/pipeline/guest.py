@@ -241,7 +241,7 @@ def restore_guest(context: RunContext) -> None:
         note_let_run(context)
         raise RestoreFailed(
             f"The memory image of {context.plan.domain.name} must not be restored: "
-            f"{', '.join(written)} was written since the guest was saved."
+            f"somebody wrote to {', '.join(written)} since the guest was saved."
         )
     found = inspect_memory_image(context.memory_image)
     if not found.complete:

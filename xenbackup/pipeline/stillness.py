@@ -73,7 +73,7 @@ def check_disks_at_rest(context: RunContext, *, when: str) -> None:
     if written:
         note_let_run(context)
         raise SnapshotFailed(
-            f"{', '.join(written)} of {context.plan.domain.name} was written {when}, though the "
-            "guest should stand still: somebody let it run, or wrote the disk in dom0.",
+            f"Somebody wrote to {', '.join(written)} of {context.plan.domain.name} {when}, though "
+            "the guest should stand still: it was let run, or the disk was written in dom0.",
             hint="see who did, and run the job again",
         )

@@ -106,8 +106,8 @@ def settle_guest(context: RunContext) -> bool:
 def _tell_written(context: RunContext, vdevs: tuple[str, ...]) -> None:
     if vdevs:
         context.warn(
-            f"{', '.join(vdevs)} of {context.plan.domain.name} was written since its memory was "
-            "saved: somebody let it run meanwhile, or wrote the disk in dom0."
+            f"Somebody wrote to {', '.join(vdevs)} of {context.plan.domain.name} since its memory "
+            "was saved: it was let run meanwhile, or the disk was written in dom0."
         )
 
 
