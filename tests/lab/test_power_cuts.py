@@ -138,6 +138,27 @@ def test_power_cut_in_a_run(host: Machine, preset: str, moment: str, ending: End
 
 
 @LONG
+@pytest.mark.parametrize(
+    ("preset", "moment", "act"),
+    [
+        ("cold", "destroyed", "create /etc/xen/web.cfg"),
+        ("checkpoint", "snapshotted", "unpause web"),
+    ],
+)
+def test_guest_that_a_person_let_run_after_a_kill_is_not_restored_after_a_power_cut(
+    host: Machine, preset: str, moment: str, act: str
+) -> None:
+    """Nothing of the boot before tells it any more but the log of xl, and the snapshot."""
+    prepare(host)
+    product.begin_run(host, preset, "web", stop_at=moment)
+    product.kill_run(host)
+    host.run("xl", *act.split()).check()
+    before = guests.wait_for_ticks(host, "web", more=5)
+    host.run("sync").check()
+    cut_and_judge(host, before, AFRESH)
+
+
+@LONG
 @pytest.mark.parametrize(("preset", "event", "at_work", "ending"), list_acts())
 def test_power_cut_in_an_act(
     host: Machine, preset: str, event: str, at_work: str, ending: Ending

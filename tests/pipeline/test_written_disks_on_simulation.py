@@ -151,6 +151,100 @@ def test_shut_off_guest_whose_disk_is_written_between_its_snapshots_gives_no_poi
     assert "wrote to xvda of web" in run.error
 
 
+def test_log_tells_of_a_guest_whose_disks_a_program_serves(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stillness, "SERVED_BY_KERNEL", "/local/domain/0/backend/vkbd/")
+    run = back_up_and_meddle(house, "cold", lambda: run_for_a_while(host))
+    assert (Outcome.FAILED, "") == (run.outcome, run.point)
+    assert "Somebody started web before its disks were read" in run.error
+    assert {} == look_corrupted(host)
+
+
+def test_guest_that_was_started_since_its_snapshots_is_not_restored_by_the_run(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stillness, "SERVED_BY_KERNEL", "/local/domain/0/backend/vkbd/")
+    monkeypatch.setattr(step, "check_disks_at_rest", lambda context, when: run_for_a_while(host))
+    (run,) = back_up(house, "snapshot").runs
+    assert (Outcome.FAILED, "") == (run.outcome, run.point)
+    assert "must not be restored: somebody started the guest since it was saved" in run.error
+    assert {} == look_corrupted(host)
+
+
+# Over a reboot of the host, which begins the counts anew
+
+
+def cut_off_after(
+    host: SimulatedHost,
+    monkeypatch: pytest.MonkeyPatch,
+    strike: tuple[str, str],
+    act: Callable[[], None],
+) -> House:
+    """Our process is killed, a person acts, days later the power goes: nobody looked between."""
+    with noting_syncs(host, monkeypatch):
+        run_killed_at(build_house(host), *strike)
+        act()
+    host.cut_power()
+    return build_house(host)
+
+
+@pytest.mark.parametrize("preset", ["cold", "snapshot"])
+def test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    house = cut_off_after(
+        host, monkeypatch, (preset, "xl-destroy:end"), lambda: run_for_a_while(host)
+    )
+    recover(house)
+    assert {} == look_corrupted(host)
+    (record,) = read_records(house)
+    assert record.resuming, "the image is never restored, by nobody"
+    assert record.boot_begun
+    assert [] == find_wrongs(house)
+
+
+def test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No log tells of an unpause; but the snapshot had to keep what it wrote over."""
+
+    def let_run() -> None:
+        call(host, "xl", "unpause", "web")
+        host.sleep(30.0)
+
+    house = cut_off_after(host, monkeypatch, ("checkpoint", "lvcreate:end"), let_run)
+    (found,) = recover(house)
+    assert any("wrote to xvda of web since" in line for line in found.messages)
+    assert {} == look_corrupted(host)
+    (record,) = read_records(house)
+    assert record.boot_begun
+    assert [] == find_wrongs(house)
+
+
+@pytest.mark.parametrize("preset", ["snapshot", "checkpoint"])
+def test_snapshots_that_kept_nothing_say_nothing(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    end = {"snapshot": "xl-restore:begin", "checkpoint": "lvcreate:end"}[preset]
+    house = cut_off_after(host, monkeypatch, (preset, end), lambda: None)
+    (found,) = recover(house)
+    assert (True, ()) == (found.healed, found.messages)
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+    assert [] == find_wrongs(house)
+
+
+def test_log_that_did_not_outlast_the_reboot_says_nothing(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = host.place("/var/log/xen/xl-web.log")
+    log.write_text("Waiting for domain web (domid 3) to die\n")
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), log.unlink)
+    (found,) = recover(house)
+    assert (True, ()) == (found.healed, found.messages)
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+
+
 # Where the marks say nothing
 
 

@@ -61,7 +61,11 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
             at_rest=(),
         ),
     ),
-    (BLANK, e.Saved(), replace(BLANK, save_finished=True)),
+    (
+        BLANK,
+        e.Saved(monitor_log="inode 7"),
+        replace(BLANK, save_finished=True, monitor_log="inode 7"),
+    ),
     (
         BLANK,
         e.ImageVerified(path="x", size_bytes=5),

@@ -280,6 +280,8 @@ def test_a_guest_that_an_administrator_paused_is_never_unpaused() -> None:
         (SAVED, {}, True),
         (SAVED, {"domain": PAUSED}, False),
         (SAVED, {"domain": None}, False),
+        (SAVED, {"domain": None, "started_since": True}, True),
+        (SAVED, {"domain": None, "written_disks": ("xvda",)}, True),
         (SAVED, {"domain": b.make_domain(domid=77)}, True),
         ({**SAVED, "resuming": True}, {}, False),
         ({**SAVED, "returned_domid": b.DOMID}, {}, False),

@@ -16,6 +16,7 @@ from xenbackup.dom0.host import Host
 from xenbackup.model.command import Process
 
 LOG_FOLDER = "/var/log/xen"
+NO_LOG = "none"
 _ARRIVED = "(--incoming)?"
 """A guest that was migrated to this host is watched under the name it had on its way."""
 
@@ -35,6 +36,18 @@ def find_monitors(host: Host, domain_name: str) -> tuple[Process, ...]:
     return tuple(
         process for process in host.list_processes() if is_monitor_of(process, domain_name)
     )
+
+
+def read_log_mark(host: Host, domain_name: str) -> str:
+    """Which file the guest's log is now: another one once xl has created a domain of that name.
+
+    xl renames the older ones (`libxl_create_logfile` keeps ten), so that none is opened again.
+    `NO_LOG` where there is none, as for a guest of xm.
+    """
+    try:
+        return f"inode {host.place(f'{LOG_FOLDER}/xl-{domain_name}.log').stat().st_ino}"
+    except OSError:
+        return NO_LOG
 
 
 def is_monitor_of(process: Process, domain_name: str) -> bool:

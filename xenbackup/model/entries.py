@@ -74,7 +74,10 @@ class Saving(Entry, frozen=True, kw_only=True, tag="saving"):
 
 
 class Saved(Entry, frozen=True, kw_only=True, tag="saved"):
+    """`monitor_log` is the guest's log as it was then: `dom0.monitor.read_log_mark`."""
+
     tells = "the toolstack says the memory is saved"
+    monitor_log: str = ""
 
 
 class ImageVerified(Entry, frozen=True, kw_only=True, tag="image-verified"):

@@ -69,6 +69,7 @@ class RunRecord:
     destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
+    `monitor_log` tells which file the guest's log was after the save.
     `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`.
     """
 
@@ -78,6 +79,7 @@ class RunRecord:
     pause_begun: bool = False
     save_begun: bool = False
     save_finished: bool = False
+    monitor_log: str = ""
     save_destroys: bool = False
     image_verified: bool = False
     image_size_bytes: int = 0

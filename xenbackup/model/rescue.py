@@ -52,6 +52,7 @@ class World:
     of the guest; `older_save_file` that one is there which is not. `unpause_fails`: the last one
     was refused by the toolstack, so that nobody else need have paused the guest.
     `written_disks` are those that were written since they were noted to be at rest.
+    `started_since` says that somebody created a domain of its name since its save.
     `others_monitor`: a process that is not of this run watches the domain, since this run began.
     """
 
@@ -71,6 +72,7 @@ class World:
     older_save_file: bool = False
     others_monitor: bool = False
     written_disks: tuple[str, ...] = ()
+    started_since: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

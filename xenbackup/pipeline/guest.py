@@ -19,7 +19,11 @@ from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import DomainStatus, HealthFinding
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import list_sharers, note_let_run, refuse_watched_by_others
-from xenbackup.pipeline.stillness import find_written_disks, note_disks_at_rest
+from xenbackup.pipeline.stillness import (
+    find_written_disks,
+    is_started_since,
+    note_disks_at_rest,
+)
 
 FRAME_SIZE_BYTES = 4096
 HEALTH_DEADLINE_SECONDS = 180.0
@@ -108,7 +112,9 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             f"The memory of {domain.name} was not saved{explain(result)}.",
             hint=_explain_deadline(context) if result.timed_out else "",
         )
-    context.journal.write(e.Saved())
+    context.journal.write(
+        e.Saved(monitor_log=monitor.read_log_mark(context.host, context.plan.domain.name))
+    )
     note_disks_at_rest(context)
     found = verify_image(context)
     context.journal.write(
@@ -242,6 +248,12 @@ def restore_guest(context: RunContext) -> None:
         raise RestoreFailed(
             f"The memory image of {context.plan.domain.name} must not be restored: "
             f"somebody wrote to {', '.join(written)} since the guest was saved."
+        )
+    if is_started_since(context):
+        note_let_run(context)
+        raise RestoreFailed(
+            f"The memory image of {context.plan.domain.name} must not be restored: somebody started "
+            "the guest since it was saved."
         )
     found = inspect_memory_image(context.memory_image)
     if not found.complete:

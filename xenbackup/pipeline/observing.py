@@ -12,7 +12,7 @@ from xenbackup.model.rescue import ImageState, RescueAction, World
 from xenbackup.pipeline import devices
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import is_intruder, is_watched_by_others
-from xenbackup.pipeline.stillness import find_written_disks
+from xenbackup.pipeline.stillness import find_written_disks, is_started_since
 from xenbackup.records.journal import read_journal
 
 MARKED_TOOLS = frozenset(
@@ -64,6 +64,7 @@ def observe_world(context: RunContext, attempts: tuple[RescueAction, ...]) -> Wo
         intruder=next(intruders, None) if context.record.save_begun else None,
         others_monitor=domain is not None and is_watched_by_others(context, domain.name),
         written_disks=find_written_disks(context),
+        started_since=is_started_since(context),
     )
 
 

@@ -1,11 +1,13 @@
 """Nobody writes the disks while the guest stands still or is away: noted, and looked at again.
 
 A guest may be let run, or started, and be ended again between two looks: then nothing shows that it
-ran, but its disks have moved on. The kernel counts what is written to each device.
+ran, but its disks have moved on. The kernel counts what is written to each device; over a boot of
+the host, which begins the counts anew, snapshots hold what was overwritten, and xl keeps its logs.
 """
 
 from __future__ import annotations
 
+from xenbackup.dom0 import monitor
 from xenbackup.errors import SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import Consistency
@@ -55,13 +57,48 @@ def find_written_disks(context: RunContext) -> tuple[str, ...]:
     """Disks that were written since they were noted to be at rest; () where nobody can tell."""
     record = context.record
     if record.at_rest_boot_id != context.host.boot_id():
-        return ()
+        return _list_overwritten(context)
     paths = {disk.vdev: disk.path for disk in context.plan.disks}
     return tuple(
         noted.vdev
         for noted in record.at_rest
         if context.host.read_write_mark(paths[noted.vdev]) not in ("", noted.mark)
     )
+
+
+def _list_overwritten(context: RunContext) -> tuple[str, ...]:
+    """After a reboot: disks of which thick snapshots of this run have had to keep anything.
+
+    An untouched snapshot is 0.00 % full, and lvs rounds nothing else to that.
+    """
+    record = context.record
+    rebooted = record.start.boot_id != context.host.boot_id()
+    if not (rebooted and record.image_verified and record.snapshots) or record.sharers:
+        return ()
+    served = _list_served(context)
+    filled = {
+        (volume.group, volume.name)
+        for volume in context.lvm.list_volumes()
+        if volume.thick_snapshot
+        and volume.is_snapshot_of_run(context.run_id)
+        and (volume.invalid or volume.snapshot_percent)
+    }
+    return tuple(
+        made.vdev
+        for made in record.snapshots
+        if made.vdev in served and (made.group, made.name) in filled
+    )
+
+
+def is_started_since(context: RunContext) -> bool:
+    """Did somebody create a domain of the guest's name since its save, and before our restore?
+
+    xl opens a new log for each domain that it has created, and never the one before again. One
+    that is gone tells nothing: logs may lie in memory.
+    """
+    noted, name = context.record.monitor_log, context.plan.domain.name
+    found = monitor.read_log_mark(context.host, name)
+    return bool(noted and found not in (noted, monitor.NO_LOG) and not context.record.restore_begun)
 
 
 def check_disks_at_rest(context: RunContext, *, when: str) -> None:
@@ -75,5 +112,12 @@ def check_disks_at_rest(context: RunContext, *, when: str) -> None:
         raise SnapshotFailed(
             f"Somebody wrote to {', '.join(written)} of {context.plan.domain.name} {when}, though "
             "the guest should stand still: it was let run, or the disk was written in dom0.",
+            hint="see who did, and run the job again",
+        )
+    if is_started_since(context):
+        note_let_run(context)
+        raise SnapshotFailed(
+            f"Somebody started {context.plan.domain.name} {when}, though it should be away: its "
+            "disks have moved on.",
             hint="see who did, and run the job again",
         )

@@ -15,7 +15,7 @@ from xenbackup.dom0 import xenstore
 from xenbackup.errors import CommandFailed, DestinationFailed, RestoreFailed, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.domain import Domain, was_migrated_away
-from xenbackup.model.rescue import Decision, RescueAction
+from xenbackup.model.rescue import Decision, RescueAction, World
 from xenbackup.pipeline import booting, devices, guest
 from xenbackup.pipeline.abandoning import run_bounded
 from xenbackup.pipeline.context import RunContext
@@ -77,7 +77,7 @@ def settle_guest(context: RunContext) -> bool:
         world = replace(world, unpause_fails=unpause_fails)
         if runs_with_stale_image(context.record, world):
             context.mark_image_stale(e.ImageStale())
-            _tell_written(context, world.written_disks)
+            _tell_moved_on(context, world)
         decision = decide_rescue(context.record, world)
         if decision.action is RescueAction.NOTHING:
             return True
@@ -103,11 +103,18 @@ def settle_guest(context: RunContext) -> bool:
     return False
 
 
-def _tell_written(context: RunContext, vdevs: tuple[str, ...]) -> None:
-    if vdevs:
+def _tell_moved_on(context: RunContext, world: World) -> None:
+    """Where nothing else shows it: a person who sees the guest down must learn why it is."""
+    name = context.plan.domain.name
+    if world.written_disks:
         context.warn(
-            f"Somebody wrote to {', '.join(vdevs)} of {context.plan.domain.name} since its memory "
-            "was saved: it was let run meanwhile, or the disk was written in dom0."
+            f"Somebody wrote to {', '.join(world.written_disks)} of {name} since its memory was "
+            "saved: it was let run meanwhile, or the disk was written in dom0."
+        )
+    elif world.started_since and world.domain is None:
+        context.warn(
+            f"Somebody started {name} since its memory was saved, and it is gone again: its disks "
+            "have moved on."
         )
 
 

@@ -287,7 +287,7 @@ def runs_with_stale_image(record: RunRecord, world: World) -> bool:
     """
     if record.resuming or not record.save_begun or record.guest_settled or world.survivors:
         return False
-    if world.written_disks:
+    if world.written_disks or world.started_since:
         return True
     domain = world.domain
     if world.intruder is not None or domain is None:

@@ -271,7 +271,7 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Saved, record: RunRecord) -> RunRecord:
-    return _replace(record, save_finished=True)
+    return _replace(record, save_finished=True, monitor_log=entry.monitor_log)
 
 
 @_apply.register

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from xenbackup.dom0.simulated.options import parse_xl_options
@@ -15,6 +18,7 @@ from xenbackup.dom0.simulated.state import (
 
 XL_PROGRAM = "/usr/lib/xen-4.17/bin/xl"
 CLOCK_TICKS = 100
+LOGS_KEPT = 10
 
 
 def run_pause(session: Session, words: list[str]) -> int:
@@ -178,6 +182,7 @@ def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
     for older in state.processes:
         if older.log_path == log_path:
             older.log_path += ".1"  # xl renames the log when the next one is opened
+    _open_log(session.place(log_path))
     state.processes.append(
         SimulatedProcess(
             pid=max(state.next_pid, FIRST_SIMULATED_PID),
@@ -190,6 +195,16 @@ def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
         )
     )
     state.next_pid = max(state.next_pid, FIRST_SIMULATED_PID) + 1
+
+
+def _open_log(log: Path) -> None:
+    """A file of its own for each domain, as `libxl_create_logfile`: it keeps ten older ones."""
+    kept = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, LOGS_KEPT + 1))]
+    for newer, older in reversed(list(pairwise(kept))):
+        if newer.exists():
+            newer.rename(older)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
 
 
 def run_rename(session: Session, words: list[str]) -> int:
