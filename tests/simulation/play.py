@@ -13,11 +13,11 @@ from pathlib import Path
 from shutil import rmtree
 
 from tests.house import DESTINATION
-from tests.simulation.acts import Doings, find_guest, remove_foreign_volumes
+from tests.simulation.acts import Doings, act, find_guest, remove_foreign_volumes
 from tests.simulation.director import EXIT_CODES, MARKED_GONE, Director, Ledger
 from tests.simulation.figures import Verdict
 from tests.simulation.judging import judge_end, judge_start
-from tests.simulation.migrating import end_migration
+from tests.simulation.migrating import MIGRATE, end_migration
 from tests.simulation.quickening import quickened
 from tests.simulation.restoring import restore_a_point
 from tests.simulation.schedule import ENDINGS, Event, Schedule, draw_schedule
@@ -44,6 +44,7 @@ from xenbackup.operations.runs import find_unfinished
 
 RECOVERIES_LIMIT = 4
 SAVING, VERIFIED = "  journal: saving", "  journal: image-verified"
+RESTORING = "  journal: restoring"
 
 
 class Player:
@@ -144,6 +145,8 @@ class _Game:
         self._prepare()
         self.start = judge_start(self.host, self.world)
         self._begin_phase("backup", _back_up, self._take_events())
+        if self.schedule.interlude and self.deaths:
+            self._play_interlude()
         while self.phase < len(self.schedule.phases):
             if not self._is_unfinished() and not self.deaths:
                 break
@@ -160,6 +163,22 @@ class _Game:
                 self.host, self._house(self.host), self.world, self.ledger
             )
             self._judge()
+
+    def _play_interlude(self) -> None:
+        """Where nothing but the log of xl will tell it: before our own restore, and all by xl."""
+        with self.host.machine() as machine:
+            away = find_guest(machine.state, self.world, self.uuid) is None
+        done = {"rebooted", MIGRATE, "rename"}.intersection(self.ledger.done)
+        if not away or done or self.survivor or self.world.tool != "xl":
+            return
+        if VERIFIED not in self.ledger.story or RESTORING in self.ledger.story:
+            return
+        if act(self.host, self.world, "create", "", self.uuid):
+            self.ledger.note_act("create")
+            self.ledger.note_strike("started by a person, then a power cut")
+            self.ledger.tell("a person starts the guest, and works in it")
+            self.host.sleep(30.0)
+            self._reboot_host(orderly=False)
 
     def conclude(self) -> Verdict:
         verdict = self.verdict

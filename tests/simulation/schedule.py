@@ -54,6 +54,8 @@ KIND_WEIGHTS = {
 }
 MIGRATION_SHARE = 0.06
 """Of the seeds whose guest is migrated away."""
+INTERLUDE_SHARE = 0.5
+"""Of the seeds in which a person may come by: few kills leave a guest away."""
 RECOVERY_DEPTH = 3
 VOLUMES_SHARE = 0.2
 """Of the seeds whose points go into volumes, not into a folder."""
@@ -90,7 +92,11 @@ class Event:
 
 @dataclass(kw_only=True)
 class Schedule:
-    """One seed's whole story, as planned: phases are the run and then up to three recoveries."""
+    """One seed's whole story, as planned: phases are the run and then up to three recoveries.
+
+    `interlude`: where a kill of the run has left the guest away, a person starts it; later the
+    power goes, and only then the first recovery comes.
+    """
 
     seed: int
     world: World
@@ -104,6 +110,7 @@ class Schedule:
     again: bool = False
     restores: bool = False
     handshake_fails: bool = False
+    interlude: bool = False
     phases: list[list[Event]] = field(default_factory=list)
 
     def describe(self) -> str:
@@ -151,6 +158,7 @@ def draw_schedule(seed: int, list_moments: Callable[[World, str], tuple[str, ...
             break
         schedule.phases.append(_draw_recovery(chosen, world))
     _draw_migration(schedule, moments)
+    schedule.interlude = random.Random(f"{seed}/interlude").random() < INTERLUDE_SHARE
     return schedule
 
 

@@ -28,6 +28,7 @@ class Story:
     stack: str = "xl-4.17"
     autostart: bool = False
     again: bool = False
+    interlude: bool = False
     expected: tuple[str, ...] = field(default=())
     unexpected: tuple[str, ...] = field(default=())
 
@@ -57,6 +58,14 @@ STORIES = (
         guest="filey",
         preset="crash",
         phases=[[Event(kind="kill", moment="journal:run-started", place="torn")]],
+    ),
+    Story(
+        name="killed, started by a person, then the power cut: its image is stale",
+        guest="mixed",
+        preset="cold",
+        phases=[[Event(kind="kill", moment="journal:destroyed")]],
+        interlude=True,
+        expected=("a person starts the guest", "booted afresh"),
     ),
     Story(
         name="xendomains left a cut-off image of a guest that we had paused",
@@ -184,6 +193,7 @@ def test_a_story_that_ended_badly_once_ends_well(player: Player, story: Story) -
         preset=story.preset,
         autostart=story.autostart,
         again=story.again,
+        interlude=story.interlude,
         phases=story.phases,
     )
     verdict = player.play_schedule(schedule)
