@@ -13,6 +13,17 @@ DURABLE = "tests/unit/test_durable.py"
 
 STORAGE_TEETH = (
     Tooth(
+        name="zeros-looked-at-again",
+        act="zeros left alone in a pool that does not zero its chunks are looked at again",
+        file="storage/copying.py",
+        text="    if left is not None:\n        written = _write_lost_zeros",
+        instead="    if False:\n        written = _write_lost_zeros",
+        tests=(
+            "tests/unit/test_stale_chunks.py::"
+            "test_point_in_a_slot_of_such_a_pool_is_what_its_manifest_says",
+        ),
+    ),
+    Tooth(
         name="journal-synced",
         act="each line of the journal is fsynced before its act",
         file="system/durable.py",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xenbackup.errors import DestinationFailed
+from xenbackup.errors import DestinationFailed, StateFailed
+from xenbackup.system.durable import sync_folder
 from xenbackup.system.folder import EntryKind, Folder, is_plain_name
 
 HOSTILE = ("", ".", "..", "a/b", "/etc", "../x", "nul\0", "x" * 256)
@@ -75,6 +78,37 @@ def test_file_larger_than_its_limit_is_refused(folder: Folder) -> None:
     assert b"12345" == folder.read_file("file", limit_bytes=5)
     with pytest.raises(DestinationFailed, match="larger than 4 bytes"):
         folder.read_file("file", limit_bytes=4)
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_file_system_that_syncs_no_folders_is_taken_as_it_is(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    """CIFS before Linux 4.17, gocryptfs."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    folder.replace_file("file", b"content")
+    sync_folder(tmp_path)
+    assert b"content" == folder.read_file("file", limit_bytes=7)
+
+
+def test_folder_whose_disk_fails_is_an_error(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DestinationFailed, match="Input/output error"):
+        folder.sync()
+    with pytest.raises(StateFailed, match="Input/output error"):
+        sync_folder(tmp_path)
 
 
 def test_new_file_never_replaces_one_that_is_there(folder: Folder) -> None:

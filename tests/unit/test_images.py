@@ -201,6 +201,23 @@ def test_full_destination_fails_with_a_hint_and_names_the_image(
     assert "prune" in caught.value.hint
 
 
+def test_destination_that_tells_only_at_the_sync_that_it_is_full_is_called_full(
+    destination: ImagesDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    staged = destination.stage_point("web", "web", POINT)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DestinationFailed, match=r"is full.*No space left") as caught:
+        staged.add_disk(
+            "xvda", MemoryDevice(make_content()), size_bytes=len(make_content()), source_name=""
+        )
+    assert "prune" in caught.value.hint
+
+
 def test_failed_sync_of_an_image_is_the_destinations_failure(
     destination: ImagesDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:

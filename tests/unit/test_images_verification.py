@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,33 @@ def test_rotten_file_is_found(destination: ImagesDestination, point: Path, name:
     (finding,) = destination.verify_point(POINT).findings
     assert name == finding.file
     assert "differs from its digest" in finding.message
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "domain.json", "domain.cfg"])
+def test_small_files_are_read_from_the_disk_and_not_from_memory(
+    destination: ImagesDestination, point: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whoever lists the points has just left them in the page cache."""
+    place, (fadvise, fdopen) = point / name, (os.posix_fadvise, os.fdopen)
+    acts: list[str] = []
+
+    def note(descriptor: int, act: str) -> None:
+        if os.path.samestat(os.fstat(descriptor), place.stat()):
+            acts.append(act)
+
+    def note_advice(descriptor: int, begin: int, length: int, advice: int) -> None:
+        fadvise(descriptor, begin, length, advice)
+        if (begin, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED):
+            note(descriptor, "dropped")
+
+    def note_reading(descriptor: int, *args: Any, **options: Any) -> Any:
+        note(descriptor, "read")
+        return fdopen(descriptor, *args, **options)
+
+    monkeypatch.setattr(os, "posix_fadvise", note_advice)
+    monkeypatch.setattr(os, "fdopen", note_reading)
+    assert destination.verify_point(POINT).good
+    assert ["dropped", "read"] == acts
 
 
 def test_rotten_configuration_is_not_handed_out(

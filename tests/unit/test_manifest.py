@@ -231,10 +231,15 @@ def test_garbage_is_refused_and_named(content: bytes) -> None:
         (lambda: change_disk(file=".owner.json"), "plain file name"),
         (lambda: change_disk(file="manifest.json"), "plain file name"),
         (lambda: change_disk(file="a\0b"), "plain file name"),
+        (lambda: change_disk(file="\ud800.img"), "surrogates"),
+        (lambda: change(domain="\ud800"), "surrogates"),
+        (lambda: change(**{"\ud800": 1}), "surrogates"),
+        (lambda: change(excluded_disks=["\ud800"]), "surrogates"),
+        (lambda: change(memory={"file": "m", "size_bytes": 1 << 60, "digest": ZERO}), "memory"),
         (lambda: change_disk(file="x" * 256), "plain file name"),
         (lambda: change_disk(digest="B" * 64), "digest"),
         (lambda: change_disk(size_bytes=-1), "size_bytes"),
-        (lambda: change_disk(size_bytes=1 << 62), "more than a disk can have"),
+        (lambda: change_disk(size_bytes=1 << 62), "more than a guest can have"),
         (lambda: change_disk(size_bytes=1 << 70), "size_bytes"),
         (lambda: change_disk(block_size_bytes=0), "are not ours"),
         (lambda: change_disk(block_size_bytes=65537), "are not ours"),
@@ -251,6 +256,22 @@ def test_hostile_manifest_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(PointDamaged, match=reason):
         decode_manifest(content(), source="the manifest")
+
+
+def test_disks_that_are_large_in_memory_alone_are_refused_before_they_fill_it() -> None:
+    """A run of equal digests is a short text: eight such disks would take a gigabyte."""
+    document = json.loads(change())
+    disk = document["disks"][0]
+    size = {
+        "size_bytes": 1 << 38,
+        "block_size_bytes": 64 << 10,
+        "block_digests": [f"{ZERO}*{1 << 22}"],
+    }
+    document["disks"] = [
+        disk | size | {"vdev": f"xvd{letter}", "file": f"xvd{letter}.img"} for letter in "abc"
+    ]
+    with pytest.raises(PointDamaged, match="12582912 blocks, more than a guest can have"):
+        decode_manifest(seal(document), source="it")
 
 
 def test_two_disks_of_one_name_are_refused() -> None:
@@ -275,6 +296,14 @@ def test_times_are_written_in_utc_whatever_zone_they_came_in() -> None:
     local = datetime.fromisoformat("2026-11-22T04:31:05+02:00")
     document = json.loads(encode_manifest(make_manifest(created_at=local)))
     assert "2026-11-22T02:31:05+00:00" == document["created_at"]
+
+
+def test_a_manifest_longer_than_what_is_read_is_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xenbackup.storage.manifest.MANIFEST_LIMIT_BYTES", 100)
+    with pytest.raises(PointDamaged, match="100 are read at most"):
+        encode_manifest(make_manifest())
 
 
 def test_a_manifest_that_could_not_be_read_back_is_not_written() -> None:

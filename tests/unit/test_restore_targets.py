@@ -184,6 +184,18 @@ def test_a_volume_that_cannot_be_a_target_is_refused(
     assert expected in refuse(world)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "origin", "pool"),
+    [("vwi-a-v---", "", "vpool0"), ("Cwi-a-C---", "web_root_corig", "fast_cvol")],
+)
+def test_volumes_on_vdo_and_cached_ones_are_ordinary_disks(
+    world: World, attributes: str, origin: str, pool: str
+) -> None:
+    world.volumes[0] = replace(ROOT_VOLUME, attributes=attributes, origin=origin, pool=pool)
+
+    assert acts_of(decide(world))[0] == (ROOT, "OVERWRITE")
+
+
 def test_a_thin_clone_of_a_template_is_an_ordinary_disk(world: World) -> None:
     world.volumes[0] = replace(ROOT_VOLUME, attributes="Vwi-a-tz--", origin="template", pool="pool")
 

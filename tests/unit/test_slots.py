@@ -104,9 +104,18 @@ def test_volume_that_cannot_serve_is_refused_with_the_reason(
         choose_slot((make_volume(**changes),), "backup", REQUEST)
 
 
-@pytest.mark.parametrize("attributes", ["-wi-a-----", "Vwi-a-tz--", "rwi-a-r---", "Cwi-a-C---"])
-def test_plain_thin_raid_and_cached_volumes_serve(attributes: str) -> None:
-    volume = make_volume(attributes=attributes)
+@pytest.mark.parametrize(
+    ("attributes", "origin"),
+    [
+        ("-wi-a-----", ""),
+        ("Vwi-a-tz--", ""),
+        ("rwi-a-r---", ""),
+        # As lvs shows it: its origin is the hidden volume with its data.
+        ("Cwi-a-C---", "web--xvda_corig"),
+    ],
+)
+def test_plain_thin_raid_and_cached_volumes_serve(attributes: str, origin: str) -> None:
+    volume = make_volume(attributes=attributes, origin=origin)
     assert volume == choose_slot((volume,), "backup", REQUEST)
 
 

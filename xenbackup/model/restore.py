@@ -52,7 +52,8 @@ class RestoreTarget:
     """Where one disk goes. `capacity_bytes` is what the target holds, or will after its creation.
 
     `group` and `lv_name` are "" unless it is a logical volume, `lv_uuid` "" until that exists;
-    `inode` is that of an existing file, `pool` the thin pool that a new volume is made in.
+    `inode` is that of an existing file, `pool` the thin pool that a new volume is made in;
+    `stale_chunks` says that the pool of a thin one does not zero its chunks (`model/volume.py`).
     CONTINUE is a target that an interrupted restore of ours had made.
     """
 
@@ -66,6 +67,7 @@ class RestoreTarget:
     lv_uuid: str = ""
     inode: int = 0
     pool: str = ""
+    stale_chunks: bool = False
 
     @property
     def live(self) -> bool:

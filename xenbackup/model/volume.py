@@ -57,6 +57,11 @@ class LogicalVolume:
         return self.attributes[4:5] in ("a", "s", "I", "S")
 
     @property
+    def inactive(self) -> bool:
+        """Fifth letter `-`: the kernel has no device of it."""
+        return self.attributes[4:5] == "-"
+
+    @property
     def suspended(self) -> bool:
         """Fifth letter `s` (or `S`, an invalid one): I/O to it hangs."""
         return self.attributes[4:5] in ("s", "S")
@@ -70,6 +75,15 @@ class LogicalVolume:
         """
         kind = self.attributes[0:1]
         return kind == "V" or (kind in ("o", "O") and self.attributes[6:7] == "t")
+
+    @property
+    def stale_chunks(self) -> bool:
+        """A thin pool, or a volume in one, that does not zero a chunk before its first use.
+
+        Its eighth letter is no `z` (`lvcreate --zero n`): what reads as zeros there, nothing having
+        been written, shows the chunk's old content as soon as something beside it is written.
+        """
+        return (self.thin or self.attributes[0:1] == "t") and self.attributes[7:8] != "z"
 
     @property
     def thick_snapshot(self) -> bool:

@@ -227,6 +227,7 @@ class DiskRestorer:
             source,
             device,
             size_bytes=disk.size_bytes,
+            stale_chunks=target.stale_chunks,
             block_size_bytes=disk.block_size_bytes,
             expected_digests=disk.block_digests,
             on_progress=context.report(what),

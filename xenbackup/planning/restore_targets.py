@@ -31,8 +31,8 @@ from xenbackup.planning.restore_room import (
 )
 
 # First letters of lv_attr that are a volume of somebody's data: plain, origin, thin, mirrored,
-# RAID, cached, being converted. Pools, their parts and snapshots are not.
-_DATA_VOLUMES = frozenset("-oVmMrRcC")
+# RAID, cached, being converted, on VDO. Pools, their parts and snapshots are not.
+_DATA_VOLUMES = frozenset("-oVmMrRcCv")
 
 
 @dataclass(kw_only=True)
@@ -257,6 +257,7 @@ class _Chooser:
         pool: str = "",
     ) -> RestoreTarget:
         size_bytes = self._disk.size_bytes
+        thin = find_pool(self._sight.inventory, candidate.group, pool) if pool else volume
         return RestoreTarget(
             disk=self._disk,
             path=candidate.path,
@@ -268,6 +269,7 @@ class _Chooser:
             lv_uuid=volume.uuid if volume is not None else "",
             inode=inode,
             pool=pool,
+            stale_chunks=thin is not None and thin.stale_chunks,
         )
 
 

@@ -3,21 +3,22 @@
 Three threads share a small ring of page-aligned buffers: the caller's reads the source, one hashes
 the whole, one hashes each block and writes it. So memory stays flat whatever the size, and reading,
 hashing and writing overlap. The source and all callbacks are touched in the caller's thread alone,
-the target's reads and writes in the writer's alone.
+the target's reads and writes in the writer's alone, until all is written.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from blake3 import blake3
 
 from xenbackup.errors import CopyCancelled, CopyFailed, PointDamaged
 from xenbackup.storage.bandwidth import BandwidthLimit
+from xenbackup.storage.grains import GRAIN_SIZE_BYTES, LeftZeros, find_runs, is_nonzero
 from xenbackup.system.block_device import BlockDevice, allocate_buffer
 
 __all__ = [
@@ -33,13 +34,7 @@ __all__ = [
 ]
 
 BLOCK_SIZE_BYTES = 4 << 20
-GRAIN_SIZE_BYTES = 64 << 10
-"""Zero runs become holes, and differences are written, in whole grains."""
-
 _RING_SLOTS = 4
-_PROBE_BYTES = 512
-_ZERO_PROBE = bytes(_PROBE_BYTES)
-_ZERO_GRAIN = bytes(GRAIN_SIZE_BYTES)
 
 CopyProgress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total), in the caller's thread."""
@@ -132,7 +127,7 @@ def copy_blocks(
             digest = _hash_expected(source, offset, block, block_size_bytes, expected_digests)
             target.write_at(offset, block)
             return _Stored(digest=digest, written=len(block))
-        runs = tuple(_find_runs(block, _is_nonzero))
+        runs = tuple(find_runs(block, is_nonzero))
         digest = _hash_expected(
             source, offset, block, block_size_bytes, expected_digests, zero=not runs
         )
@@ -153,6 +148,7 @@ def write_differences(
     target: BlockDevice,
     *,
     size_bytes: int,
+    stale_chunks: bool = False,
     block_size_bytes: int = BLOCK_SIZE_BYTES,
     expected_digests: Sequence[str] = (),
     on_progress: CopyProgress | None = None,
@@ -161,21 +157,25 @@ def write_differences(
 ) -> CopyResult:
     """Make the start of `target` equal `source`, writing only the grains that differ; flush it.
 
-    Arguments and errors as for `copy_blocks`; a target that cannot be read fails too.
+    `stale_chunks` is for a target in a thin pool that does not zero its chunks (`grains.py`).
+    Other arguments and errors as for `copy_blocks`; a target that cannot be read fails too.
     """
     old = allocate_buffer(block_size_bytes)
+    left = LeftZeros(size_bytes) if stale_chunks else None
 
     def store(offset: int, block: memoryview) -> _Stored:
         digest = _hash_expected(source, offset, block, block_size_bytes, expected_digests)
-        found = target.read_into(offset, old[: len(block)])
-        if found != len(block):
-            raise CopyFailed(f"{target.path} ended at byte {offset + found} while it was compared.")
+        _read_target(target, offset, old[: len(block)])
 
         def differs(begin: int, end: int, grain: memoryview) -> bool:
-            return grain.tobytes() != old[begin:end].tobytes()
+            if grain.tobytes() != old[begin:end].tobytes():
+                return True
+            if left is not None and not is_nonzero(begin, end, grain):
+                left.note(offset + begin)
+            return False
 
         written = 0
-        for begin, end in _find_runs(block, differs):
+        for begin, end in find_runs(block, differs):
             target.write_at(offset + begin, block[begin:end])
             written += end - begin
         return _Stored(digest=digest, written=written, same=len(block) - written)
@@ -183,8 +183,53 @@ def write_differences(
     _check_target(target, source, size_bytes)
     engine = _Engine(source, size_bytes, block_size_bytes, store)
     result = engine.run(on_progress, cancelled, limit)
+    if left is not None:
+        written = _write_lost_zeros(target, left, size_bytes, old, cancelled)
+        result = replace(
+            result,
+            bytes_written=result.bytes_written + written,
+            same_bytes=result.same_bytes - written,
+        )
     target.flush()
     return result
+
+
+def _write_lost_zeros(
+    target: BlockDevice,
+    left: LeftZeros,
+    size_bytes: int,
+    buffer: memoryview,
+    cancelled: Cancelled | None,
+) -> int:
+    """Write zeros where they were left alone and are none any more; returns the bytes written.
+
+    Raises: CopyFailed, CopyCancelled.
+    """
+    # What was not written past the page cache has no chunk before it is synced.
+    target.flush()
+    blank = allocate_buffer(GRAIN_SIZE_BYTES)
+    written = 0
+    for offset in range(0, size_bytes, len(buffer)):
+        length = min(len(buffer), size_bytes - offset)
+        noted = left.list_within(offset, offset + length)
+        if not noted:
+            continue
+        if cancelled is not None and (reason := cancelled()):
+            raise CopyCancelled(f"The copy to {target.path} was stopped at its end: {reason}.")
+        _read_target(target, offset, buffer[:length])
+        for place in noted:
+            begin = place - offset
+            end = min(begin + GRAIN_SIZE_BYTES, length)
+            if is_nonzero(begin, end, buffer[begin:end]):
+                target.write_at(place, blank[: end - begin])
+                written += end - begin
+    return written
+
+
+def _read_target(target: BlockDevice, offset: int, buffer: memoryview) -> None:
+    found = target.read_into(offset, buffer)
+    if found != len(buffer):
+        raise CopyFailed(f"{target.path} ended at byte {offset + found} while it was compared.")
 
 
 def hash_blocks(
@@ -199,7 +244,7 @@ def hash_blocks(
     """Read and hash without writing anything. Raises: as `copy_blocks`."""
 
     def store(offset: int, block: memoryview) -> _Stored:
-        zero = next(_find_runs(block, _is_nonzero), None) is None
+        zero = next(find_runs(block, is_nonzero), None) is None
         return _Stored(digest=_hash_block(block, zero=zero))
 
     engine = _Engine(source, size_bytes, block_size_bytes, store)
@@ -350,28 +395,3 @@ def _hash_block(block: memoryview, *, zero: bool) -> str:
 @lru_cache(maxsize=8)
 def _hash_zeros(length: int) -> str:
     return blake3(bytes(length)).hexdigest()
-
-
-def _is_nonzero(begin: int, end: int, grain: memoryview) -> bool:
-    # Comparing bytes with bytes is a memcmp, 15 times as fast as comparing views; most grains that
-    # are not zero show it in their first bytes and are not copied at all.
-    length = end - begin
-    if length > _PROBE_BYTES and grain[:_PROBE_BYTES].tobytes() != _ZERO_PROBE:
-        return True
-    return grain.tobytes() != (_ZERO_GRAIN if length == GRAIN_SIZE_BYTES else bytes(length))
-
-
-def _find_runs(
-    block: memoryview, matches: Callable[[int, int, memoryview], bool]
-) -> Iterator[tuple[int, int]]:
-    """Spans (begin, end) of neighbouring grains that match, merged, in bytes within the block."""
-    run_begin = -1
-    for begin in range(0, len(block), GRAIN_SIZE_BYTES):
-        end = min(begin + GRAIN_SIZE_BYTES, len(block))
-        if matches(begin, end, block[begin:end]):
-            run_begin = begin if run_begin < 0 else run_begin
-        elif run_begin >= 0:
-            yield run_begin, begin
-            run_begin = -1
-    if run_begin >= 0:
-        yield run_begin, len(block)

@@ -67,6 +67,9 @@ class Destination(Protocol):
 
     def open(self) -> None: ...
 
+    def check_writable(self) -> None:
+        """To be asked before a guest is touched. Raises: DestinationFailed, DestinationMissing."""
+
     def stage_point(self, domain_name: str, identity: str, point_id: str) -> StagedPoint: ...
 
     def discard_partial(self, point_id: str) -> bool:

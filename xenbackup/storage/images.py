@@ -100,6 +100,17 @@ class ImagesDestination(KeptPoints):
                 hint="mount the disk again and repeat the run",
             )
 
+    def check_writable(self) -> None:
+        """Points can be read from a disk that is mounted read-only, and none be made.
+
+        Raises: DestinationFailed.
+        """
+        if self._shelf.root.read_only:
+            raise DestinationFailed(
+                f"Destination {self.name}: {self.folder} is mounted read-only.",
+                hint="look at `dmesg` for the reason, then remount it",
+            )
+
     @property
     def _hint(self) -> str:
         return f"mount its disk; for a new destination: `xenbackup destination init {self.name}`"

@@ -23,6 +23,7 @@ from xenbackup.storage.points import PointListing, VerifyFinding, VerifyReport
 from xenbackup.storage.shelf import Shelf
 from xenbackup.storage.verification import (
     PointVerifier,
+    drop_cached_texts,
     explain_unopened,
     read_checked_configuration,
     read_checked_domain,
@@ -163,6 +164,7 @@ class KeptPoints(ABC):
         Raises: PointNotFound; CopyCancelled; DestinationFailed when the folder cannot be read.
         """
         with self.hold_point(point_id), self._shelf.open_unread(point_id) as (_, folder):
+            drop_cached_texts(folder)
             try:
                 manifest = self._shelf.load_manifest(folder, point_id)
             except PointDamaged as error:

@@ -43,6 +43,7 @@ _CLOSING = re.compile(rb'  "checksum": "([0-9a-f]{64})"\n}\n\Z')
 _DIGEST_RUN = re.compile(r"([0-9a-f]{64})(?:\*([1-9][0-9]{0,8}))?")
 
 _Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Size = Annotated[int, Meta(ge=0, le=1 << 56)]
 _Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Text = Annotated[str, Meta(max_length=65536)]
 _Vdev = Annotated[str, Meta(pattern=VDEV_PATTERN)]
@@ -73,7 +74,7 @@ class _DiskPart(_Strict, frozen=True, kw_only=True):
 
 class _MemoryPart(_Strict, frozen=True, kw_only=True):
     file: _Text
-    size_bytes: _Count
+    size_bytes: _Size
     digest: _Digest
 
 
@@ -157,7 +158,10 @@ def encode_manifest(manifest: Manifest) -> bytes:
     text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
     covered = text.removesuffix("\n}").encode() + b",\n"
     content = covered + f'  "checksum": "{blake3(covered).hexdigest()}"\n}}\n'.encode()
-    decode_manifest(content, source=f"the manifest of {manifest.point}")
+    source = f"the manifest of {manifest.point}"
+    if len(content) > MANIFEST_LIMIT_BYTES:
+        _refuse(source, f"it has {len(content)} bytes, and {MANIFEST_LIMIT_BYTES} are read at most")
+    decode_manifest(content, source=source)
     return content
 
 
@@ -175,10 +179,28 @@ def decode_manifest(content: bytes, *, source: str) -> Manifest:
     if document.get("schema") != SCHEMA:
         _refuse(source, f"its schema {document.get('schema')!r} is not known to this version")
     try:
+        _check_letters(document)
         parts = msgspec.convert(document, _Document, strict=True, str_keys=True)
-    except (msgspec.ValidationError, UnicodeError) as error:
+    except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
         _refuse(source, str(error))
     return _check_document(parts, source)
+
+
+def _check_letters(value: object) -> None:
+    """JSON can spell half a letter, which no file, terminal or database takes; those halves that
+    stand for a byte of a name (`surrogateescape`) are let be. Raises: UnicodeError.
+    """
+    if isinstance(value, str):
+        value.encode("utf-8", "surrogateescape")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            _check_letters(key)
+            # Digests are checked letter by letter, and may be a million.
+            if key != "block_digests":
+                _check_letters(part)
+    elif isinstance(value, list):
+        for part in value:
+            _check_letters(part)
 
 
 def _refuse(source: str, reason: str) -> NoReturn:
@@ -271,6 +293,11 @@ def _check_document(parts: _Document, source: str) -> Manifest:
         _refuse(source, f"{parts.point!r} is no id of a point")
     if parts.created_at.utcoffset() != timedelta(0):
         _refuse(source, "`created_at` is not in UTC")
+    smallest, _ = _BLOCK_SIZE_RANGE
+    # Of all disks together: a run of equal digests is short here, and long in memory.
+    blocks = sum(-(-d.size_bytes // max(d.block_size_bytes, smallest)) for d in parts.disks)
+    if blocks > _BLOCKS_LIMIT:
+        _refuse(source, f"its disks have {blocks} blocks, more than a guest can have")
     disks = tuple(_check_disk(part, source) for part in parts.disks)
     files = [disk.file for disk in disks]
     if parts.memory is not None:
@@ -318,8 +345,6 @@ def _check_disk(part: _DiskPart, source: str) -> StoredDisk:
     if not low <= part.block_size_bytes <= high or part.block_size_bytes % low:
         _refuse(source, f"{part.vdev}: blocks of {part.block_size_bytes} bytes are not ours")
     blocks = -(-part.size_bytes // part.block_size_bytes)
-    if blocks > _BLOCKS_LIMIT:
-        _refuse(source, f"{part.vdev}: {part.size_bytes} bytes are more than a disk can have")
     digests: list[str] = []
     for run in part.block_digests:
         match = _DIGEST_RUN.fullmatch(run)

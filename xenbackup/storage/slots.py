@@ -90,7 +90,9 @@ def _check_slot(volume: LogicalVolume, request: SlotRequest) -> None:
         )
     if set(request.sources) & {volume.path, volume.dm_path} - {""}:
         raise DestinationFailed(f"{label} is the disk itself that would be copied into it.")
-    if volume.attributes[0:1] not in _USABLE_TYPES or volume.origin:
+    # What LVM calls the origin of a cached volume is its own slow half.
+    snapshot = volume.origin and volume.attributes[0:1] != "C"
+    if volume.attributes[0:1] not in _USABLE_TYPES or snapshot:
         raise DestinationFailed(
             f"{label} is no plain volume (attributes {volume.attributes}): a snapshot, the origin "
             "of one, or a part of something.",

@@ -29,6 +29,7 @@ from xenbackup.system.block_device import BlockDevice, BlockFile, open_block_dev
 from xenbackup.system.durable import translate_errors
 
 _VDEV = re.compile(VDEV_PATTERN)
+_MORE_SPACE = "free space there, or `xenbackup prune` what is no longer kept"
 
 
 class StagedImages:
@@ -242,19 +243,23 @@ class TranslatedTarget:
         try:
             self._device.write_at(offset, content)
         except CopyFailed as error:
-            raise DestinationFailed(
-                f"The destination is full. {error.message}" if _is_full(error) else error.message,
-                hint=error.hint or "free space there, or `xenbackup prune` what is no longer kept",
-            ) from error
+            raise _translate_failure(error) from error
 
     def flush(self) -> None:
         try:
             self._device.flush()
         except CopyFailed as error:
-            raise DestinationFailed(error.message, hint=error.hint) from error
+            raise _translate_failure(error) from error
 
     def close(self) -> None:
         self._device.close()
+
+
+def _translate_failure(error: CopyFailed) -> DestinationFailed:
+    """What is full often says so only when it is synced: NFS, quotas, what allocates late."""
+    if _is_full(error):
+        return DestinationFailed(f"The destination is full. {error.message}", hint=_MORE_SPACE)
+    return DestinationFailed(error.message, hint=error.hint or _MORE_SPACE)
 
 
 def _is_full(error: CopyFailed) -> bool:

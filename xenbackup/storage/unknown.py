@@ -26,6 +26,9 @@ class UnknownDestination:
     def close(self) -> None:
         """There is nothing to let go of."""
 
+    def check_writable(self) -> None:
+        self._refuse()
+
     def stage_point(self, domain_name: str, identity: str, point_id: str) -> StagedPoint:
         self._refuse()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from blake3 import blake3
@@ -18,6 +19,7 @@ from xenbackup.storage.points import VerifyFinding, VerifyReport
 from xenbackup.system.block_device import BlockDevice, BlockFile
 from xenbackup.system.folder import Folder
 
+TEXT_FILES = (MANIFEST_FILE, DOMAIN_FILE, CONFIGURATION_FILE)
 _SPANS_LIMIT = 100
 _DOMAIN_LIMIT_BYTES = 64 << 20
 
@@ -193,6 +195,16 @@ def _read_checked(folder: Folder, name: str, digest: str) -> bytes:
     if blake3(content).hexdigest() != digest:
         raise PointDamaged(f"{folder.path / name} differs from its digest.")
     return content
+
+
+def drop_cached_texts(folder: Folder) -> None:
+    """Let what is small in a point be read from the disk: a listing has just left it in memory.
+
+    One that is missing, or cannot be opened, is told when it is read.
+    """
+    for name in TEXT_FILES:
+        with suppress(XenbackupError):
+            folder.drop_cached(name)
 
 
 def open_stored_file(folder: Folder, name: str) -> BlockFile:

@@ -156,6 +156,9 @@ class VolumeDestination(KeptPoints):
 
     # Making points
 
+    def check_writable(self) -> None:
+        """Volumes are looked at one by one, as each is chosen."""
+
     def stage_point(self, domain_name: str, identity: str, point_id: str) -> StagedVolumes:
         """Begin a point; volumes are chosen and written as its disks are added.
 
@@ -278,6 +281,7 @@ class StagedVolumes(StagedImages):
                 source,
                 target,
                 size_bytes=size_bytes,
+                stale_chunks=slot.stale_chunks,
                 on_progress=on_progress,
                 cancelled=cancelled,
                 limit=limit,

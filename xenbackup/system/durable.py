@@ -24,6 +24,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
+_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)
 _LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 _HINTS = {
@@ -86,9 +87,22 @@ def sync_folder(path: Path) -> None:
     with translate_errors(StateFailed, f"sync the folder {path}"):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            sync_names(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_names(descriptor: int) -> None:
+    """Make the names in an open folder durable, where its file system has a call for that.
+
+    CIFS before Linux 4.17 and some of FUSE (gocryptfs) have none and refuse it: there a name is as
+    durable as they make it. What a disk refuses comes as another error. Raises: OSError.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _WITHOUT_SYNC:
+            raise
 
 
 def reserve_room(descriptor: int, offset: int, size_bytes: int) -> None:

@@ -23,6 +23,7 @@ from xenbackup.errors import XenbackupError
 from xenbackup.system.durable import (
     PRIVATE_FILE,
     PRIVATE_FOLDER,
+    sync_names,
     translate_errors,
     write_whole,
 )
@@ -87,6 +88,12 @@ class Folder:
         """Number of the file system it lies on (st_dev)."""
         return os.fstat(self._descriptor).st_dev
 
+    @property
+    def read_only(self) -> bool:
+        """Its file system is mounted so: by somebody, or by the kernel after an error."""
+        with translate_errors(self._errors, f"look at the file system of {self.path}"):
+            return bool(os.fstatvfs(self._descriptor).f_flag & os.ST_RDONLY)
+
     def is_still_at(self, path: Path) -> bool:
         """The path still leads to this very folder: nothing was mounted over it or taken away."""
         try:
@@ -148,6 +155,14 @@ class Folder:
             os.close(descriptor)
             raise self._errors(f"Cannot open {path}: it is not a regular file.")
         return descriptor
+
+    def drop_cached(self, name: str) -> None:
+        """Let the next read of a file come from the disk, past the page cache."""
+        descriptor = self.open_file(name)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
     def read_file(self, name: str, *, limit_bytes: int) -> bytes:
         """A small file whole; one that is larger than the limit is refused."""
@@ -237,7 +252,7 @@ class Folder:
     def sync(self) -> None:
         """Make the names inside durable."""
         with translate_errors(self._errors, f"sync the folder {self.path}"):
-            os.fsync(self._descriptor)
+            sync_names(self._descriptor)
 
     def close(self) -> None:
         """Let go of it; a second call does nothing."""
