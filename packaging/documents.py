@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import click
 from click.shell_completion import BashComplete
 
-from xenbackup.cli.main import xenbackup
+from xenbackup.cli.command import xenbackup
 
 PROGRAM = "xenbackup"
 COMPLETION_VARIABLE = "_XENBACKUP_COMPLETE"

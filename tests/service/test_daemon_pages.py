@@ -51,6 +51,16 @@ def test_stranger_gets_the_pages_that_root_gets(
         assert expected == actual, words
 
 
+def test_verb_of_a_group_is_no_page_of_the_daemon_though_it_bears_the_name_of_one(
+    host: DaemonHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Invocation, "is_stranger", property(lambda _: True))
+    exit_code = main(["--simulated", str(host.directory), "config", "show"])
+    captured = capsys.readouterr()
+    assert (0, "") == (exit_code, captured.err)
+    assert "nightly" in captured.out
+
+
 def test_stranger_without_a_daemon_looks_for_himself(
     host: DaemonHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ from xenbackup.errors import ConfigurationError, ExitCode
         ('description = "a\\nb"', "expected one line of at most 1000 printable letters."),
         ("schedule = 2", "`schedule` is 2, expected five cron fields"),
         ('schedule = "30 2 * *"', "Hint: there are 4 fields."),
+        ('schedule = "nightly"', "Hint: there is 1 field."),
         ('schedule = "0 30 2 * * *"', "Hint: there are 6 fields."),
         ('schedule = "30 24 * * *"', "Hint: the hour goes from 0 to 23."),
         ('schedule = "60 2 * * *"', "Hint: the minute goes from 0 to 59."),

@@ -116,7 +116,16 @@ def test_a_round_whose_guest_waits_for_another_try_is_under_way(tmp_path: Path) 
 
 
 def test_what_could_not_be_told_is_a_finding() -> None:
-    report = make_report(live=replace(LIVE, telling_problems=("Telling by mail failed: no MTA.",)))
+    told = "Telling by mail failed: no MTA. Hint: install one."
+    report = make_report(live=replace(LIVE, telling_problems=(told,)))
     assert [("telling-failed", Level.WARNING, "Telling by mail failed: no MTA.")] == [
         (finding.code, finding.level, finding.message) for finding in report.findings
     ]
+    assert report.findings[0].hint.startswith("install one; the next message")
+
+
+def test_hint_of_a_reload_that_was_refused_reads_as_one_sentence() -> None:
+    told = "jobs/weekly.toml, line 3: `schedul` is no key. Hint: did you mean `schedule`."
+    report = make_report(live=replace(LIVE, configuration_problems=(told,)))
+    expected = "did you mean `schedule`; once mended it is taken over within a minute"
+    assert [expected] == [finding.hint for finding in report.findings]

@@ -317,6 +317,24 @@ def test_dashboard_is_one_that_grafana_imports() -> None:
     assert not overlapping(dashboard["panels"])
 
 
+def test_dashboard_and_rules_go_by_the_label_that_prometheus_makes_of_the_backup_job() -> None:
+    """It has a label `job` of its own, the name of the scrape, and renames ours."""
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    merging = [found["expr"] for found in targets if "max by (instance, domain" in found["expr"]]
+    assert 5 == len(merging)
+    assert [] == [
+        text for text in merging if "by (instance, domain, job, exported_job)" not in text
+    ]
+    legends = {target["legendFormat"] for target in targets}
+    assert "{{domain}} ({{exported_job}})" in legends
+    assert "{{domain}} ({{job}})" not in legends
+
+    rules = (MONITORING / "prometheus-rules.yml").read_text()
+    named = re.findall(r"\{\{ ([^}]*labels\.(?:exported_)?job[^}]*) \}\}", rules)
+    assert ["or $labels.exported_job $labels.job"] == named
+
+
 def overlapping(panels: list[dict[str, dict[str, int]]]) -> list[tuple[int, int]]:
     """Cells of Grafana's grid, 24 wide, that two panels want."""
     taken: set[tuple[int, int]] = set()

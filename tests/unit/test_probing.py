@@ -52,6 +52,18 @@ def test_a_marked_folder_tells_its_room(tmp_path: Path) -> None:
     assert 0 <= room.free_bytes <= room.total_bytes
 
 
+def test_a_folder_that_is_mounted_read_only_is_there_and_has_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, statvfs = make_destination(tmp_path / "backup"), os.statvfs
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: os.statvfs_result((*statvfs(path)[:8], os.ST_RDONLY, 255))
+    )
+    room = look_at_folder(folder)
+    assert PlaceState.PRESENT is room.state
+    assert f"{folder} is mounted read-only: no point can be made there." == room.problem
+
+
 def test_each_way_of_not_being_usable_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")

@@ -314,6 +314,11 @@ def test_a_destination_that_cannot_be_used_is_critical(state: PlaceState) -> Non
     assert [(f"destination-{state}", Level.CRITICAL)] == codes(destinations=(place,))
 
 
+def test_a_destination_that_is_there_and_read_only_is_critical() -> None:
+    place = replace(PLACE, problem="/srv/backup is mounted read-only.", full_in_days=None)
+    assert [("destination-read-only", Level.CRITICAL)] == codes(destinations=(place,))
+
+
 def test_what_recovery_and_reload_left_is_told() -> None:
     live = replace(LIVE, recovery=("web: paused",), configuration_problems=("x.toml",))
     assert [("recovery-incomplete", Level.CRITICAL), ("reload-refused", Level.WARNING)] == codes(

@@ -117,10 +117,15 @@ class _Follower:
             self._invocation.output.remark(self._invocation.margin.note(text))
 
     def _detach(self) -> int:
-        """Ctrl-C: the daemon goes on."""
-        message = f"Detached: the service goes on with job {self._job}."
-        name = self._round or "ROUND"
-        hint = f"`xenbackup cancel {name}` stops it, `xenbackup status` shows how far it is"
+        """Ctrl-C: the daemon goes on; before its first word nobody knows whether it has begun."""
+        if self._round:
+            message = f"Detached: the service goes on with job {self._job}."
+            hint = (
+                f"`xenbackup cancel {self._round}` stops it, `xenbackup status` shows how far it is"
+            )
+        else:
+            message = f"Detached before the service answered: it may run job {self._job}, or not."
+            hint = "`xenbackup status` shows whether it does"
         if self._invocation.json:
             self._invocation.output.emit(describe_error(message, hint, ExitCode.INTERRUPTED))
         else:

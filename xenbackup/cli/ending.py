@@ -57,8 +57,9 @@ def end_with_defect(invocation: Invocation, error: BaseException) -> int:
 
 
 def end_interrupted(invocation: Invocation) -> int:
-    """Ctrl-C where nothing had been begun."""
-    return _tell(invocation, "Interrupted: nothing had been begun.", "", ExitCode.INTERRUPTED)
+    """Ctrl-C where no act was under way that undoes itself: while a verb looked, or told."""
+    hint = "what had been done by then stays; `xenbackup recover` shows whether anything is left"
+    return _tell(invocation, "Interrupted.", hint, ExitCode.INTERRUPTED)
 
 
 def describe_error(message: str, hint: str, exit_code: int) -> dict[str, object]:

@@ -104,3 +104,8 @@ def _tell(invocation: Invocation, made: InitialFiles, *, usual: bool) -> None:
     invocation.output.say("Read both files, change what you like, and then:")
     for step in (f"destination init {DESTINATION_NAME}", f"check {JOB_NAME}", f"plan {JOB_NAME}"):
         invocation.output.say(f"  {command} {step}")
+    # The package's daemon was skipped while there was nothing to do for it.
+    if invocation.simulated is not None:
+        invocation.output.say(f"  {command} daemon")
+    elif usual:
+        invocation.output.say("  systemctl restart xenbackup")

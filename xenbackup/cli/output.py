@@ -18,6 +18,24 @@ SCHEMA = 1
 _READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.ESHUTDOWN)
 
 
+def replace_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) leads nowhere. Were its number left free, the next
+    file that is opened would get it, a disk that is being restored, and with it whatever a tool or
+    a library says to number 1 or 2.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 class Output:
     """Both streams of the process. `failure` is why results could not be written, "" while fine."""
 

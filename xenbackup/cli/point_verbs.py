@@ -101,9 +101,10 @@ def _tell_found(damage: Damage, now: datetime) -> str:
 
 def _tell_none(listing: PointListing, domain: str) -> str:
     """That there is no point; and where the name is one of nobody's, whose there are."""
+    where = " that could be looked into" if listing.absent else ""
     if not domain:
-        return "There are no recovery points."
-    text = f"There are no recovery points of {show_text(domain)}."
+        return f"There are no recovery points{where}."
+    text = f"There are no recovery points of {show_text(domain)}{where}."
     if domain in listing.domains:
         return text
     others = [show_text(name) for name in listing.domains]

@@ -89,7 +89,8 @@ def _summarise(report: PruneReport) -> str:
     stay += f", {counts['failed']} not removed" if counts["failed"] else ""
     if not report.points:
         owner = f"Job {report.job} has" if report.job else "There are"
-        text = f"{owner} no recovery points."
+        where = " that could be looked into" if report.absent else ""
+        text = f"{owner} no recovery points{where}."
     elif not gone:
         text = f"Nothing {'would go' if report.dry_run else 'was removed'}; {stay}."
     elif report.dry_run:

@@ -95,7 +95,7 @@ class DaemonPages:
 
     def render(self, house: House, request: PageRequest) -> Rendered:
         """Run the verb of the request. Never raises for what the verb meets."""
-        from xenbackup.cli.main import run_words
+        from xenbackup.cli.command import run_words
 
         output = CapturedOutput()
         invocation = RenderedInvocation(

@@ -152,13 +152,16 @@ def show(invocation: Invocation, name: str) -> int:
 def _show_unbegun(
     invocation: Invocation, house: House, name: str, trouble: XenbackupError | None
 ) -> int:
-    """What the catalog alone knows. Raises: UsageError, or why there is no point of that name."""
+    """What the catalog alone knows. Raises: UsageError, which names the runs of a round that has
+    some, or why there is no point of that name.
+    """
     from xenbackup.cli import unbegun
 
     failed = unbegun.find_failed_round(house, name)
     recorded = None if failed else unbegun.find_recorded_run(house, name)
     page, now = invocation.page, house.host.now()
     if failed is None and recorded is None:
+        unbegun.refuse_round_with_runs(house, name)
         raise trouble or UsageError(f'No run or recovery point is called "{show_text(name)}".')
     if invocation.json:
         invocation.output.emit(

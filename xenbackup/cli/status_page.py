@@ -283,7 +283,7 @@ def _tell_foreign(place: DestinationStatus) -> str:
 
 
 def _list_destination(place: DestinationStatus) -> Sequence[Cell]:
-    present = place.state is PlaceState.PRESENT
+    fine = place.state is PlaceState.PRESENT and not (place.damaged or place.problem)
     growth = place.growth_bytes_per_day
     return (
         place.name,
@@ -293,12 +293,16 @@ def _list_destination(place: DestinationStatus) -> Sequence[Cell]:
         str(place.points),
         _NOTHING if growth is None else f"{format_size(growth)}/d",
         _tell_filling(place),
-        Styled(_tell_state(place), Colour.GREEN if present and not place.damaged else Colour.RED),
+        Styled(_tell_state(place), Colour.GREEN if fine else Colour.RED),
     )
 
 
 def _tell_state(place: DestinationStatus) -> str:
-    """What is lost weighs more than that the place is there; a finding names it anyway."""
+    """What is lost weighs more than that the place is there; a finding names it anyway. A place
+    that is there and has a problem is read-only.
+    """
+    if place.problem and place.state is PlaceState.PRESENT:
+        return "read-only"
     if place.damaged and place.state is PlaceState.PRESENT:
         return f"{place.damaged} damaged"
     return place.state.value

@@ -74,6 +74,24 @@ def find_recorded_run(house: House, text: str) -> RunEntry | None:
     return found[0] if found else None
 
 
+def refuse_round_with_runs(house: House, text: str) -> None:
+    """A round whose guests had their turns has no story but those of its runs.
+
+    Raises: UsageError naming them; StateFailed.
+    """
+    begun = text.strip()
+    found = [known for known in house.catalog.find_runs("") if known.round.startswith(begun)]
+    if not begun or len({known.round for known in found}) != 1:
+        return
+    names = [f"{known.result.run} ({show_text(known.result.domain)})" for known in reversed(found)]
+    more = " and more" if len(names) > _CANDIDATES_LIMIT else ""
+    listed = f"{', '.join(names[:_CANDIDATES_LIMIT])}{more}"
+    raise UsageError(
+        f"{found[0].round} is a round, and its runs are: {listed}.",
+        hint="`xenbackup show RUN` tells of each",
+    )
+
+
 def _refuse_several(text: str, what: str, names: Sequence[str]) -> None:
     if len(names) > 1:
         more = " and more" if len(names) > _CANDIDATES_LIMIT else ""

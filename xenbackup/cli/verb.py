@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from xenbackup.cli.invocation import Invocation
 from xenbackup.cli.output import Output
@@ -104,13 +105,30 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it here; or let the daemon, for users who cannot read the state themselves."""
         invocation = find_invocation(ctx)
-        if self.name in ANSWERED and invocation.is_stranger:
+        self._refuse_empty_words(ctx)
+        # `config show` is none of them, though it bears the name of one.
+        first = ctx.parent is ctx.find_root()
+        if first and self.name in ANSWERED and invocation.is_stranger:
             from xenbackup.cli.asking import ask_for_page
 
             answer = ask_for_page(invocation, self.name, ctx.params)
             if answer is not None:
                 return answer
         return super().invoke(ctx)
+
+    def _refuse_empty_words(self, ctx: click.Context) -> None:
+        """A variable of a script that is not set would mean all guests, all points, or a restore in
+        place: what is left out means that, and never what is given and empty.
+
+        Raises: UsageError.
+        """
+        for parameter in self.params:
+            given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+            if given and ctx.params.get(parameter.name or "") == "":
+                raise UsageError(
+                    f"{parameter.get_error_hint(ctx)} is given, and empty.",
+                    hint="is a variable not set? What is not meant is left out",
+                )
 
 
 class VerbGroup(click.Group):

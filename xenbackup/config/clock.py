@@ -37,7 +37,8 @@ def read_schedule(value: object) -> str | Unfit:
         return Unfit(expected=_EXPECTED, hint=f'write "{_NICKNAMES[value.strip().lower()]}"')
     fields = value.split()
     if len(fields) != 5 or len(value) > 200 or not value.isascii():
-        hint = f"there are {len(fields)} fields" if len(fields) != 5 else ""
+        count = "is 1 field" if len(fields) == 1 else f"are {len(fields)} fields"
+        hint = f"there {count}" if len(fields) != 5 else ""
         return Unfit(expected=_EXPECTED, hint=hint)
     expression = " ".join(fields)
     from cronsim import CronSim, CronSimError  # noqa: PLC0415  (programs that read no job)

@@ -67,9 +67,10 @@ def _read_content(path: Path) -> bytes:
         # O_NONBLOCK: opening a fifo must not wait for a writer that never comes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise _refuse(f"{name} does not exist.", "give the right path, or create the file") from (
-            error
-        )
+        raise _refuse(
+            f"{name} does not exist.",
+            "give the right path; `xenbackup init` writes a first configuration",
+        ) from error
     except PermissionError as error:
         raise _refuse(
             f"{name} cannot be read: permission denied.", "run as root, or as the file's owner"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Shell
+from tests.unit.test_probing import HangingStatvfs
 from xenbackup.config import jobs_folder, load_configuration, load_jobs
 from xenbackup.errors import StateFailed
+from xenbackup.operations import initialise
+from xenbackup.operations.probing import Probe
 from xenbackup.system import durable
 
 
@@ -28,13 +32,13 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def mount(shell: Shell, point: str, filesystem: str = "ext4") -> None:
+def mount(shell: Shell, point: str, filesystem: str = "ext4", source: str = "/dev/sdz1") -> None:
     """Have the simulated kernel tell of a mounted file system."""
     (shell.directory / point.lstrip("/")).mkdir(parents=True, exist_ok=True)
     table = shell.directory / "proc/self/mountinfo"
     table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("a") as file:
-        file.write(f"40 22 253:99 / {point} rw - {filesystem} /dev/sdz1 rw\n")
+        file.write(f"40 22 253:99 / {point} rw - {filesystem} {source} rw\n")
 
 
 def test_what_init_writes_can_be_used_at_once(fresh: Shell) -> None:
@@ -71,6 +75,7 @@ def test_next_steps_are_told_as_commands_that_work(fresh: Shell, tmp_path: Path)
 def test_usual_place_needs_no_option_in_the_next_steps(fresh: Shell) -> None:
     called = fresh("init")
     assert f"  xenbackup --simulated {fresh.directory} plan nightly\n" in called.out
+    assert f"  xenbackup --simulated {fresh.directory} daemon\n" in called.out
 
 
 def test_files_are_for_all_to_read_and_for_one_to_write(fresh: Shell, tmp_path: Path) -> None:
@@ -153,6 +158,36 @@ def test_mounted_file_system_is_found(fresh: Shell) -> None:
         destination["name"], destination["kind"], destination["path"],
     )  # fmt: skip
     assert destination["free_bytes"] > 0
+
+
+def test_a_file_system_that_does_not_answer_is_passed_over(
+    fresh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(fresh, "/mnt/gone", "nfs4")
+    mount(fresh, "/mnt/vault")
+    hanging = HangingStatvfs(fresh.directory / "mnt/gone")
+    monkeypatch.setattr(os, "statvfs", hanging)
+    monkeypatch.setattr(initialise, "PLACES_PROBE", Probe(deadline_seconds=0.2))
+    try:
+        called = fresh("init", "--json")
+    finally:
+        hanging.released.set()
+    destination = called.json["destination"]
+    assert isinstance(destination, dict)
+    assert "/mnt/vault/backup" == destination["path"]
+
+
+@pytest.mark.parametrize(
+    ("source", "path"), [("/dev/sda2", "/srv/backup"), ("/dev/sdb1", "/srv/on-backup")]
+)
+def test_a_subvolume_of_the_systems_own_disk_is_no_other_disk(
+    fresh: Shell, source: str, path: str
+) -> None:
+    mount(fresh, "/", "btrfs", "/dev/sda2")
+    mount(fresh, "/srv/on-backup", "btrfs", source)
+    destination = fresh("init", "--json").json["destination"]
+    assert isinstance(destination, dict)
+    assert path == destination["path"]
 
 
 @pytest.mark.parametrize("filesystem", ["tmpfs", "iso9660", "vfat", "proc"])

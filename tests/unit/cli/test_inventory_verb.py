@@ -143,7 +143,7 @@ def test_json_spells_out_what_the_tables_say() -> None:
     assert not disks["old", "xvda"]["left_out"]
     assert disks["mail", "hdc"]["left_out"]
     (group,) = found["groups"]
-    assert (1028 << 20, 1, True) == (
+    assert (1068 << 20, 1, True) == (
         group["snapshot_bytes"], group["snapshot_volumes"], group["snapshots_fit"],
     )  # fmt: skip
     assert [("pool", 86.5)] == [(pool["pool"], pool["data_percent"]) for pool in group["pools"]]

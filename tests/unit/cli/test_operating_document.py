@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from xenbackup.cli.main import xenbackup
+from xenbackup.cli.command import xenbackup
 from xenbackup.cli.verb import make_global_options
 from xenbackup.errors import ExitCode
 

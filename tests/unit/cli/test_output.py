@@ -48,6 +48,42 @@ def test_reader_that_left_neither_stops_nor_fails_a_verb(
     assert expected == len(shell("runs", "--json").json["runs"])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_stream_that_the_caller_closed_is_no_failure_and_its_number_nobody_elses(
+    shell: Shell, closing: str
+) -> None:
+    script = (
+        "import os, sys; from xenbackup.cli.main import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or (90 if os.open('/', os.O_RDONLY) < 3 else 0))"
+    )
+    words = ["--simulated", str(shell.directory), "points"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_interrupt_while_the_program_is_still_being_read_is_a_sentence() -> None:
+    script = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("xenbackup.cli.") and name != "xenbackup.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from xenbackup.cli.main import main
+sys.exit(main(["points"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (130, "", "Error: Interrupted.\n") == (done.returncode, done.stdout, done.stderr)
+
+
 def test_result_that_could_not_be_written_is_a_failure(shell: Shell) -> None:
     with Path("/dev/full").open("w") as full:
         done = run_into(shell, ("points",), full.fileno())

@@ -160,3 +160,11 @@ def test_verdict_that_could_not_be_kept_is_told(
     called = shell("verify", point)
     assert 1 == called.exit_code
     assert f"Not marked: the verdict on {point} could not be written" in called.out
+
+
+def test_none_is_not_said_of_destinations_that_could_not_be_looked_into(shell: Shell) -> None:
+    (shell.directory / "srv/backup").rename(shell.directory / "srv/away")
+    for words in (("points",), ("prune",)):
+        called = shell(*words)
+        assert 10 == called.exit_code
+        assert called.out.startswith("There are no recovery points that could be looked into.")

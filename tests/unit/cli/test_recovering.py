@@ -53,6 +53,25 @@ def test_guest_that_a_killed_run_left_destroyed_is_not_forgotten(shell: Shell) -
     assert_nothing_is_left(shell)
 
 
+def test_guest_that_a_killed_run_left_destroyed_is_not_planned_as_one_that_is_shut_off(
+    shell: Shell,
+) -> None:
+    """Its file is there, so it looks like a guest that somebody shut off; its memory waits."""
+    (shell.directory / "etc/xen").mkdir(parents=True, exist_ok=True)
+    (shell.directory / "etc/xen/web.cfg").write_text(
+        'name = "web"\nmemory = 256\ndisk = ["phy:/dev/xenvols/web_root,xvda,w"]\n'
+    )
+    shell.write_job("away", 'domains = ["web"]\npreset = "snapshot"\ndestination = "local"\n')
+    shell.write_job("any", 'domains = ["web"]\npreset = "auto"\ndestination = "local"\n')
+    kill_run(shell, "xl-restore:begin", "run", "away")
+    planned = shell("plan", "any", "--json")
+    assert (1, []) == (planned.exit_code, planned.json["domains"])
+    assert "has not ended, or was cut off" in str(planned.json["refused"])
+    assert LOCKED == shell("run", "any").exit_code
+    assert 0 == shell("recover").exit_code
+    assert 0 == shell("plan", "any").exit_code
+
+
 def test_recovery_as_json(shell: Shell) -> None:
     kill_run(shell, "lvcreate:end", "run", "nightly", "--domain", "web")
     called = shell("recover", "--json")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 from tests.unit.cli.conftest import Shell
 from xenbackup.dom0.simulated import Fault, FaultKind
@@ -35,6 +38,21 @@ def test_plan_shows_presets_and_the_reason_for_an_override(shell: Shell) -> None
         r"^router +crash +crash +4.0 MiB +[0-9.]+ s +[0-9.]+ s +local$", called.out, re.M
     )
     assert "router: preset crash of an [[override]]; PCI device 0000:03:01.0" in called.out
+
+
+def test_destination_that_is_mounted_read_only_fails_before_the_guest_is_touched(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fstatvfs = os.fstatvfs
+    monkeypatch.setattr(
+        os, "fstatvfs", lambda fd: os.statvfs_result((*fstatvfs(fd)[:8], os.ST_RDONLY, 255))
+    )
+    called = shell("run", "nightly", "--domain", "web")
+    assert 1 == called.exit_code
+    assert "web: save-paused" not in called.err
+    assert "is mounted read-only." in called.err
+    assert "look at `dmesg` for the reason, then remount it" in called.err
+    assert 0 == shell("points").exit_code
 
 
 def test_plan_with_a_refused_guest_ends_with_partly(shell: Shell) -> None:

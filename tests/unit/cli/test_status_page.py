@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -271,6 +272,12 @@ def test_a_long_name_is_cut_and_the_dates_stay_whole() -> None:
     page = show(make_report(domains=(make_domain("g" * 70, job="j" * 64),)))
     assert "11-22 02:33" in page
     assert [] == [line for line in page.splitlines() if measure_width(line) > 80]
+
+
+def test_destination_that_is_mounted_read_only_is_called_so() -> None:
+    local = replace(PLACE, problem="/srv/backup is mounted read-only.")
+    page = report_status(make_report(destinations=(local,)), Page(), UTC)
+    assert re.search(r"^local .* read-only$", page, re.M)
 
 
 def test_points_of_other_hosts_are_told_below_the_destinations() -> None:

@@ -127,10 +127,12 @@ def test_run_under_nohup_outlives_its_terminal(shell: Shell) -> None:
     assert 0 == called.exit_code
 
 
-def test_interrupt_where_nothing_was_begun_is_one_line(shell: Shell) -> None:
+def test_interrupt_of_a_look_is_a_sentence_and_claims_nothing(shell: Shell) -> None:
     called = call_with_signals(shell, "xl-list:begin", (signal.SIGINT,), "plan", "nightly")
     assert (INTERRUPTED, "") == (called.exit_code, called.out)
-    assert "Error: Interrupted: nothing had been begun." == called.err.strip()
+    told, hint = called.err.strip().splitlines()
+    assert "Error: Interrupted." == told
+    assert "`xenbackup recover`" in hint
 
 
 def test_recovery_goes_on_to_its_end(shell: Shell) -> None:

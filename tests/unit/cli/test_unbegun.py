@@ -46,6 +46,17 @@ def read_words(text: str) -> str:
     return " ".join(text.split())
 
 
+def test_round_whose_guests_had_their_turns_names_its_runs(shell: Shell) -> None:
+    result = shell("run", "nightly", "--json").events[-1]
+    runs = result["runs"]
+    assert isinstance(runs, list)
+    shown = shell("show", str(result["round"]))
+    assert (2, "") == (shown.exit_code, shown.out)
+    listed = ", ".join(f"{run['run']} ({run['domain']})" for run in runs)
+    assert f"{result['round']} is a round, and its runs are: {listed}." in shown.err
+    assert "`xenbackup show RUN` tells of each" in shown.err
+
+
 def test_a_veto_is_seen_in_the_list_and_show_says_why(shell: Shell) -> None:
     shell.write_job("vetoed", VETO)
     called = shell("run", "vetoed")

@@ -104,6 +104,23 @@ def test_person_reads_steps_with_their_time_on_stderr(capsys: pytest.CaptureFixt
     ] == captured.err.splitlines()
 
 
+def test_steps_of_two_guests_at_once_have_each_its_own_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock, other = Clock(), "20261122T023000Z-m2xw7d"
+    watcher = PersonWatcher(Output(), Page(), clock, draws=False)
+    watcher.run_began(RUN, "web", (StepName.COPY,))
+    watcher.run_began(other, "db", (StepName.SYNC,))
+    watcher.step_began(RUN, StepName.COPY)
+    clock.seconds += 60
+    watcher.step_began(other, StepName.SYNC)
+    clock.seconds += 2
+    watcher.step_done(other, StepName.SYNC)
+    watcher.step_done(RUN, StepName.COPY)
+    expected = ["db: sync, 2.0 s", "web: copy, 1 min 02 s"]
+    assert expected == capsys.readouterr().err.splitlines()
+
+
 def test_name_with_control_characters_cannot_forge_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

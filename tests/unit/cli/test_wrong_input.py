@@ -40,6 +40,14 @@ USAGE = 2
         (("destination", "init", "lokal"), ("lokal", "local")),
         (("runs", "-n", "0"), ("-n", "x>=1")),
         (("demo",), ("leave out --simulated",)),
+        (("run", "nightly", "--domain", ""), ("'--domain' is given, and empty", "variable")),
+        (("restore", "web@latest", "--domain", ""), ("'--domain' is given, and empty",)),
+        (("restore", "web@latest", "--volume-group", ""), ("'--volume-group' is given",)),
+        (("prune", ""), ("JOB", "is given, and empty")),
+        (("verify", ""), ("POINT", "is given, and empty")),
+        (("check", ""), ("JOB", "is given, and empty")),
+        (("points", ""), ("DOMAIN", "is given, and empty")),
+        (("show", ""), ("is given, and empty",)),
     ],
 )
 def test_mistake_is_explained(shell: Shell, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -67,6 +75,7 @@ def test_missing_configuration_is_named(shell: Shell, tmp_path: Path) -> None:
     called = shell("points", "--config", str(tmp_path / "none.toml"))
     assert USAGE == called.exit_code
     assert "none.toml" in called.err
+    assert "`xenbackup init` writes a first configuration" in called.err
 
 
 def test_all_problems_of_a_broken_job_are_told_at_once(shell: Shell) -> None:
