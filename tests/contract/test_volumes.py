@@ -14,6 +14,7 @@ from xenbackup.dom0.device_mapper import (
 from xenbackup.errors import CopyFailed, NotOurs, SnapshotFailed
 from xenbackup.model.job import SnapshotSize
 from xenbackup.model.volume import LogicalVolume
+from xenbackup.planning.disk_plan import predict_snapshot_bytes
 from xenbackup.system.block_device import allocate_buffer
 
 OTHER_RUN = "20261122T023000Z-zzzzzz"
@@ -221,6 +222,32 @@ def test_tags_are_selected_as_lvm_spells_lists(contract: Contract) -> None:
         listed = contract.call("lvs", "--noheadings", "-o", "lv_name", "-S", condition, "xenvols")
         selected[tags] = "contract1.xb" in listed.stdout
     assert expected == selected
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        SnapshotSize(percent=10),
+        SnapshotSize(percent=100),
+        SnapshotSize(size_bytes=5 * MIB),
+        SnapshotSize(size_bytes=1 << 30),
+    ],
+    ids=["tenth", "whole", "odd", "reduced"],
+)
+def test_snapshot_takes_of_its_group_what_was_foretold(
+    contract: Contract, size: SnapshotSize
+) -> None:
+    origin = make_scratch(contract, "contract1", 64 * MIB)
+    snapshot = contract.lvm.create_thick_snapshot(
+        origin,
+        name="contract1.xb",
+        size=size,
+        run_id=contract.run_id,
+        origin_uuid=origin.uuid,
+    )
+    (group,) = (found for found in contract.lvm.list_groups() if found.name == origin.group)
+    foretold = predict_snapshot_bytes(origin.size_bytes, size, group.extent_size_bytes)
+    assert foretold == snapshot.size_bytes
 
 
 def test_overflown_snapshot_is_invalid_unreadable_and_removable(contract: Contract) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 
@@ -23,6 +25,7 @@ HOSTS: dict[str, dict[str, object]] = {
     "xl-4.3": {"xen_version": (4, 3)},
 }
 PRESETS = ("snapshot", "cold", "crash")
+Disks = list[dict[str, object]]
 
 
 def build(host: SimulatedHost) -> House:
@@ -183,3 +186,30 @@ def _run(folder: Path, preset: str, executioner: Executioner) -> bool:
     finally:
         host.close()
     return False
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_disk_that_xl_does_not_tell_of_fails_the_run_before_the_guest_is_touched(
+    tmp_path: Path, preset: str
+) -> None:
+    """Before Xen 4.5 `xl list -l` forgets what `xl block-attach` attached: xenstore does not."""
+    host = build_host(tmp_path / "host", **HOSTS["xl-4.3"])
+    whole = replace_configuration(host, lambda disks: disks[:1])
+    house = build(host)
+    (run,) = back_up(house, preset).runs
+    assert Outcome.FAILED == run.outcome
+    assert "number 51728 in xenstore" in run.error
+    assert () == find_unfinished(house)
+    replace_configuration(host, lambda _: whole)
+    assert [] == find_wrongs(house)
+
+
+def replace_configuration(host: SimulatedHost, choose: Callable[[Disks], Disks]) -> Disks:
+    """Let xl tell of other disks of web than it has; returns those that it told of before."""
+    with host.machine() as machine:
+        (web,) = [domain for domain in machine.state.domains if domain.name == "web"]
+        configuration = json.loads(web.configuration_json)
+        before: Disks = configuration["disks"]
+        web.configuration_json = json.dumps({**configuration, "disks": choose(before)})
+        machine.commit()
+    return before

@@ -71,6 +71,17 @@ GUEST_TEETH = (
         tests=(f"{STORAGE}::test_row_60_disk_set_that_changed_since_the_plan_ends_the_run",),
     ),
     Tooth(
+        name="disks-of-xenstore",
+        act="a disk that only xenstore knows of ends the run before the guest is touched",
+        file="operations/backup.py",
+        text="        health.refuse_unlisted_disks(plan.domain, baseline)\n",
+        instead="",
+        tests=(
+            "tests/pipeline/test_older_toolstacks_on_simulation.py::"
+            "test_disk_that_xl_does_not_tell_of_fails_the_run_before_the_guest_is_touched",
+        ),
+    ),
+    Tooth(
         name="identity-domid",
         act="a domain with another domid is not the run's any more",
         file="pipeline/context.py",

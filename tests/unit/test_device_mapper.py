@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +67,40 @@ def test_suspended_devices_below_a_disk(
     suspended: str, path: str, expected: tuple[str, ...]
 ) -> None:
     assert expected == dm.find_suspended_under(make_host(suspended), [path])
+
+
+@dataclass
+class PlacedHost(RecordedHost):
+    """A host whose /dev and /sys are links and folders of the test's."""
+
+    root: Path = Path("/nowhere")
+
+    def place(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        # xenvols-linux01 is 253:0 in the recording, xenvols-web_root 253:1.
+        ("/dev/disk/by-id/dm-name-xenvols-linux01", ("xenvols-linux01-real",)),
+        ("/dev/dm-0", ("xenvols-linux01-real",)),
+        ("/dev/drbd1", ("xenvols-linux01-real",)),
+        ("/dev/dm-1", ()),
+        ("/dev/sda", ()),
+        ("/srv/dm-0", ()),
+    ],
+)
+def test_suspended_devices_below_a_disk_under_any_name_of_it(
+    tmp_path: Path, path: str, expected: tuple[str, ...]
+) -> None:
+    host = PlacedHost(make_host("xenvols-linux01-real").answers, root=tmp_path)
+    by_id = tmp_path / "dev/disk/by-id"
+    by_id.mkdir(parents=True)
+    (by_id / "dm-name-xenvols-linux01").symlink_to("../../dm-0")
+    (tmp_path / "sys/block/drbd1/slaves/dm-0").mkdir(parents=True)
+
+    assert expected == dm.find_suspended_under(host, [path])
 
 
 def test_tables_are_read_only_when_something_is_suspended() -> None:

@@ -21,6 +21,7 @@ from xenbackup.dom0.guest_configuration import (
 from xenbackup.dom0.guest_configuration.devices import parse_pci_specification
 from xenbackup.dom0.guest_configuration.disks import parse_disk_specification
 from xenbackup.dom0.guest_configuration.retargeting import retarget_specification
+from xenbackup.dom0.xm_parsers import parse_xm_domains
 from xenbackup.errors import ConfigurationError, UnexpectedOutput
 from xenbackup.model.domain import Domain, DomainState, GuestKind
 
@@ -169,7 +170,7 @@ def test_devices_of_a_guest_under_xm() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "video"),
     [
-        ('{"b_info": {"u.hvm": {"vga": {"kind": "qxl"}}}}', GuestKind.HVM, "qxl"),
+        ('{"b_info": {"type.hvm": {"vga": {"kind": "qxl"}}}}', GuestKind.HVM, "qxl"),
         ('{"b_info": {"type.hvm": {"nographic": "True", "vga": 5}}}', GuestKind.HVM, "none"),
         ('{"b_info": {"type.hvm": {"vga": {"kind": "unknown"}}}}', GuestKind.HVM, "cirrus"),
         ('{"b_info": 5, "nics": 5, "vfbs": 5}', GuestKind.HVM, "cirrus"),
@@ -228,3 +229,24 @@ def test_names_of_disks_under_xm_are_read_and_a_broken_text_has_none() -> None:
     text += " (device (tap2 (dev xvdb) (uname tap:aio:/srv/b))))"
     assert {"xvda": "phy:/dev/a", "xvdb": "tap:aio:/srv/b"} == guest_devices.list_unames(text)
     assert {} == guest_devices.list_unames("(domain")
+
+
+def test_emulated_disks_of_an_older_xend_are_told_apart() -> None:
+    """Up to Xen 3.1 the device's name kept the `ioemu:` of the configuration file."""
+    devices = "".join(
+        f" (device (vbd (dev ioemu:{dev}) (uname {uname}) (mode {mode})))"
+        for dev, uname, mode in (
+            ("hda", "phy:/dev/vg/a", "w"),
+            ("hdb", "tap:aio:/srv/b.img", "w"),
+            ("hdc:cdrom", "file:/isos/c.iso", "r"),
+        )
+    )
+    text = f"(domain (domid 3) (name win) (image (hvm)) (memory 512){devices})"
+    (domain,) = parse_xm_domains(text)
+    assert [
+        ("hda", "/dev/vg/a", True, False),
+        ("hdb", "/srv/b.img", True, False),
+        ("hdc", "/isos/c.iso", False, True),
+    ] == [(disk.vdev, disk.target, disk.writable, disk.cdrom) for disk in domain.disks]
+    assert "tap:aio:/srv/b.img" == guest_devices.list_unames(domain.configuration_sexp)["hdb"]
+    assert "(dev ioemu:hda)" in domain.configuration_sexp

@@ -38,7 +38,7 @@ cpu_weight = 256
 cap = 0
 kernel = "/srv/domu/vmlinuz"
 ramdisk = "/srv/domu/domu-initrd.gz"
-cmdline = "console=hvc0"
+extra = "console=hvc0"
 disk = [
     "vdev=xvda,format=raw,access=rw,target=/dev/xenvols/web_root",
     "vdev=xvdb,format=raw,access=rw,target=/dev/xenvols/web_data",

@@ -80,7 +80,7 @@ def test_a_fully_virtual_guest_says_its_firmware_screen_and_ports() -> None:
          {"bootloader": "pygrub", "bootloader_args": ("-q", "a b")}),
         ("pv", {"type.pv": {"e820_host": "True"}}, {"e820_host": 1}),
         ("pv", {"type.pv": {"kernel": "/old", "cmdline": "ro"}, "kernel": None},
-         {"kernel": "/old", "cmdline": "ro"}),
+         {"kernel": "/old", "extra": "ro"}),
         ("pvh", {"type.pvh": {"pvshim": "True", "pvshim_cmdline": "c"}},
          {"pvshim": 1, "pvshim_cmdline": "c"}),
         ("hvm", {"type.hvm": {"acpi": "False", "nested_hvm": "True"}, "acpi": "True"},

@@ -93,7 +93,7 @@ def test_what_is_written_reads_back_as_the_same_guest(guest: Recorded) -> None:
     assert [f"0000:{bus:02x}:{slot:02x}.0" for bus, slot in guest["slots"]] == list(
         found.pci_devices
     )
-    said = found.find_setting("cmdline")
+    said = found.find_setting("extra")
     assert guest["cmdline"] == ("" if said is None else said.value)
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.recorded import Answer, RecordedHost, answer, load_recording
 from xenbackup.dom0 import health
 from xenbackup.dom0.xl import Xl
+from xenbackup.errors import PlanRefused
 from xenbackup.model.command import Process
 from xenbackup.model.domain import DiskConnection, HealthBaseline
 
@@ -175,3 +176,24 @@ def test_after_a_reboot_of_the_host_the_domain_is_gone() -> None:
     host = make_host()
     host.current_boot = "another"
     assert ["gone"] == [finding.code for finding in health.examine_health(host, Xl(host), baseline)]
+
+
+def test_a_disk_that_only_xenstore_knows_is_refused() -> None:
+    host = make_host({"xenstore-ls": make_tree(51712, 51728, 51760)})
+    domain = Xl(host).find_domain(WEB_UUID)
+    assert domain is not None
+    with pytest.raises(PlanRefused, match="number 51760 in xenstore"):
+        health.refuse_unlisted_disks(domain, take(host))
+
+
+def test_a_disk_without_a_back_end_or_a_name_without_a_number_proves_nothing() -> None:
+    """A guest can write a front-end, and only dom0 a back-end; `sdzz` has no number."""
+    host = make_host({"xenstore-ls": make_tree(51712, 51728, 51760)})
+    domain = Xl(host).find_domain(WEB_UUID)
+    assert domain is not None
+    baseline = take(host)
+    claimed = replace(baseline.connections[-1], backend_state=0)
+    claimed_by_guest = replace(baseline, connections=(*baseline.connections[:-1], claimed))
+    health.refuse_unlisted_disks(domain, claimed_by_guest)
+    odd = replace(domain.disks[0], vdev="sdzz")
+    health.refuse_unlisted_disks(replace(domain, disks=(*domain.disks, odd)), baseline)

@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import MIB
 from tests.unit.cli.inventories import CARD, INVENTORY, backing
-from tests.unit.worlds import GIB, make_backing, make_guest
+from tests.unit.worlds import GIB, GOOD, OFF, make_backing, make_group, make_guest
 from xenbackup.config import jobs_folder, load_configuration, load_jobs
 from xenbackup.model.backing import BackingKind
 from xenbackup.model.devices import DriverInventory, GuestDrivers
 from xenbackup.model.inventory import BrokenConfiguration, Inventory, PlaceSight
 from xenbackup.model.job import Configuration, Consistency, Job
 from xenbackup.model.pipeline import AUTO
+from xenbackup.model.plan import SnapshotKind
 from xenbackup.planning.initial_configuration import (
     SuggestedDestination,
     compose_configuration,
@@ -219,6 +221,24 @@ def test_disks_that_leave_little_choice_are_noted() -> None:
     assert expected in text
     assert "mail-data.img" not in text
     assert "old: disk xvda (/dev/gone/disk): there is nothing to read" in text
+
+
+def test_groups_without_room_for_snapshots_are_noted() -> None:
+    free = GOOD.with_host(groups=(make_group(1068 * MIB),)).inventory
+    full = GOOD.with_host(groups=(make_group(1068 * MIB - 1),)).inventory
+    assert "xenvols" not in compose_nightly(free)
+    assert (
+        "Volume group xenvols has 1067 MiB free, too little for the snapshots of web: a tenth of "
+        "each disk. Until there is room (`vgextend xenvols`), such a guest is refused."
+        in flatten(compose_nightly(full))
+    )
+
+
+def test_a_guest_that_is_off_on_a_plain_file_is_said_to_be_refused() -> None:
+    off = make_guest("mail", domid=-1, state=OFF)
+    plain = make_backing("mail", lv_uuid="", group="", snapshot=SnapshotKind.NONE)
+    text = flatten(compose_nightly(GOOD.with_host(domains=(off,), backings=(plain,)).inventory))
+    assert "leave this guest out with `exclude` while it is off, or it is refused" in text
 
 
 def test_guests_that_are_shut_off_are_suggested_for_exclusion() -> None:

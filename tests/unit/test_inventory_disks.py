@@ -167,8 +167,20 @@ def test_xms_name_of_a_script_disk_is_the_same_storage(tree: Tree) -> None:
     assert tree.resolve("drbd:web,xvda,w").tokens == found.tokens
 
 
-def test_a_drbd_device_with_two_disks_below_names_none(tree: Tree) -> None:
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ("", ("", SnapshotKind.NONE)),
+        ("disk /dev/xenvols/data; meta-disk /dev/x;", ("data-uuid", SnapshotKind.THICK)),
+        ("disk /dev/sdb1;", ("", SnapshotKind.NONE)),
+    ],
+)
+def test_of_two_disks_below_a_drbd_device_its_file_names_the_one(
+    tree: Tree, resource: str, expected: tuple[str, SnapshotKind]
+) -> None:
     tree.add_device("drbd1", 147, 1)
+    tree.put("/proc/sys/kernel/hostname", "dom0\n")
+    tree.put("/etc/drbd.conf", f"resource web {{ device /dev/drbd1; on dom0 {{ {resource} }} }}")
     for minor, name in ((3, "data"), (4, "notes")):
         tree.add_volume(name, minor)
         slave = tree.place(f"/sys/devices/drbd1/slaves/dm-{minor}")
@@ -177,7 +189,7 @@ def test_a_drbd_device_with_two_disks_below_names_none(tree: Tree) -> None:
 
     found = tree.resolve("phy:/dev/drbd1,xvda,w")
 
-    assert ("", SnapshotKind.NONE) == (found.lv_uuid, found.snapshot)
+    assert expected == (found.lv_uuid, found.snapshot)
 
 
 def test_a_loop_device_is_the_same_storage_as_its_file(tree: Tree) -> None:
@@ -293,7 +305,9 @@ def test_a_formatted_image_tells_its_disk_and_what_it_stands_on(tree: Tree) -> N
     alone = tree.resolve("/srv/a.qcow2,qcow2,xvda,w")
     child = tree.resolve("/srv/b.qcow2,vhd,xvda,w")
 
-    assert (512, 1) == (alone.size_bytes, len(alone.notes))
+    assert (512, 1, False, True) == (
+        alone.size_bytes, len(alone.notes), alone.stands_on_another, child.stands_on_another,
+    )  # fmt: skip
     assert "the guest sees a disk of 1073741824 bytes" in alone.notes[0]
     assert "its own header says qcow2" in child.notes[0]
     assert "a copy of it alone is no disk" in child.notes[1]

@@ -154,6 +154,19 @@ def test_no_room_names_what_is_free() -> None:
     assert "7060 MiB free" in caught.value.hint
 
 
+def test_a_pool_above_the_threshold_of_lvm_says_what_to_do() -> None:
+    thin = make_row(lv_attr="Vwi-aotz--", pool_lv="pool")
+    host, lvm = make_lvm(report(thin))
+    host.answers["lvcreate"] = answer(
+        exit_code=5,
+        stderr="  Cannot create new thin volume, free space in thin pool xenvols/pool reached "
+        "threshold.\n",
+    )
+    with pytest.raises(SnapshotFailed, match="reached threshold") as caught:
+        lvm.create_thin_snapshot(lvm.list_volumes()[0], name="web_root.xb", run_id=RUN)
+    assert "`lvextend` the pool pool, or raise" in caught.value.hint
+
+
 def test_a_name_that_is_taken_says_so() -> None:
     host, lvm = make_lvm(report(make_row()))
     host.answers["lvcreate"] = load_recording("lvcreate-exists")

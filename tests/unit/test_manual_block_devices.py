@@ -12,6 +12,7 @@ from xenbackup.dom0.guest_configuration import parse_disk_specification
 from xenbackup.model.backing import BackingKind
 from xenbackup.model.domain import Disk
 from xenbackup.model.plan import SnapshotKind
+from xenbackup.planning.sharing import find_shared
 
 IQN = "iqn.2001-04.com.example:x"
 
@@ -180,6 +181,36 @@ def test_drbd_on_lvm_names_the_backing_volume(tree: Tree, text: str, source: str
     )
     assert SnapshotKind.THICK == found.snapshot
     assert {"lv:web_root-uuid", "block:147:1"} <= found.tokens
+
+
+def add_mapped_part(tree: Tree, whole: str, number: int) -> None:
+    """A partition as multipathd's udev rules have kpartx map it."""
+    tree.add_device(f"dm-{number}", 253, number, dm__uuid="part1-mpath-3600")
+    for folder, link in ((whole, f"holders/dm-{number}"), (f"dm-{number}", f"slaves/{whole}")):
+        path = tree.place(f"/sys/devices/{folder}/{link}")
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(tree.place(f"/sys/block/{path.name}"))
+
+
+def test_partitions_that_are_mapped_on_multipath_are_no_use_of_it(tree: Tree) -> None:
+    tree.add_device("dm-7", 253, 7, dm__uuid="mpath-3600")
+    add_mapped_part(tree, "dm-7", 8)
+    assert "" == tree.resolve("phy:/dev/dm-7,xvda,w").held
+
+    tree.put("/sys/devices/dm-8/holders/dm-9")
+    assert "part of dm-9" == tree.resolve("phy:/dev/dm-7,xvda,w").held
+
+    tree.put("/proc/self/mountinfo", "29 1 253:8 / /mnt rw - ext4 /dev/dm-8 rw")
+    assert "mounted in dom0 at /mnt" == tree.resolve("phy:/dev/dm-7,xvda,w").held
+
+
+def test_a_mapped_partition_and_its_whole_disk_are_shared_storage(tree: Tree) -> None:
+    tree.add_device("dm-7", 253, 7, dm__uuid="mpath-3600")
+    add_mapped_part(tree, "dm-7", 8)
+    whole, part = (tree.resolve(f"phy:/dev/{name},xvda,w") for name in ("dm-7", "dm-8"))
+
+    assert ((whole, part),) == find_shared((whole, part))
+    assert (BackingKind.MAPPED_DEVICE, ()) == (part.kind, find_shared((part,)))
 
 
 def test_empty_fields_spaces_and_keys_mean_the_same_disk() -> None:

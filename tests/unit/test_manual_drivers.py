@@ -182,7 +182,7 @@ def test_video_of_a_stopped_guest_is_recorded(tree: Tree, text: str, expected: s
         (GuestKind.PV, {"vfbs": [{"vnc": {"enable": "True"}}]}, "vfb"),
         (GuestKind.PV, {}, "none"),
         (GuestKind.HVM, {"b_info": {"type.hvm": {"vga": {"kind": "std"}}}}, "stdvga"),
-        (GuestKind.HVM, {"b_info": {"u.hvm": {"vga": {"kind": "qxl"}}}}, "qxl"),
+        (GuestKind.HVM, {"b_info": {"type.hvm": {"vga": {"kind": "qxl"}}}}, "qxl"),
         (GuestKind.HVM, {"b_info": {"type.hvm": {"nographic": "True"}}}, "none"),
         (GuestKind.HVM, {"b_info": {}}, "cirrus"),
     ],

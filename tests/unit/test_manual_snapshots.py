@@ -65,7 +65,7 @@ def test_lvm_method_snapshots_at_ten_percent_and_copies_while_the_guest_works(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (planned,) = plan_job(site.house, make_job("snapshot")).domains
-    # 8 MiB and 4 MiB at 10%, with extents of 1 MiB, and one extent more for LVM's own table.
+    # 8 MiB and 4 MiB at 10%, with extents of 1 MiB, and one extent more for the tables.
     assert [2 * MIB, 2 * MIB] == [disk.snapshot_size_bytes for disk in planned.disks]
 
     acts = list_acts(site, monkeypatch)

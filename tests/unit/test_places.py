@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import threading
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -19,10 +20,18 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.xenstore import offers_no_suspend
 from xenbackup.errors import CommandFailed, UnexpectedOutput
-from xenbackup.inventory.places import find_monitored, find_no_suspend, read_places
+from xenbackup.inventory import places
+from xenbackup.inventory.places import (
+    Questions,
+    find_monitored,
+    find_no_suspend,
+    read_places,
+)
 from xenbackup.model.inventory import PlaceSight
 from xenbackup.model.job import Configuration, DestinationKind, DestinationSpec
 from xenbackup.model.volume import TAG_DESTINATION, TAG_OURS, LogicalVolume
+from xenbackup.operations.check import check_house
+from xenbackup.operations.probing import Probe
 from xenbackup.storage.images import ImagesDestination
 
 LOCAL = DestinationSpec(name="local", kind=DestinationKind.IMAGES, path="/srv/backup")
@@ -93,6 +102,19 @@ def test_marked_folder_is_present_marked_and_measured(host: PlacedHost, folder: 
     assert ("local", "images", "/srv/backup") == (place.name, place.kind, place.path)
     assert (True, True, "") == (place.present, place.marked, place.problem)
     assert 0 < place.free_bytes <= place.total_bytes
+
+
+def test_folder_that_is_mounted_read_only_is_a_problem_while_its_points_are_there(
+    host: PlacedHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statvfs = os.statvfs
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: os.statvfs_result((*statvfs(path)[:8], os.ST_RDONLY, 255))
+    )
+    place = host.read()
+    assert (True, True) == (place.present, place.marked)
+    assert place.problem.startswith("is mounted read-only")
+    assert host.read_spool().problem.startswith("is mounted read-only")
 
 
 def test_folder_without_its_marker_is_not_marked(host: PlacedHost, folder: Path) -> None:
@@ -318,3 +340,65 @@ def test_house_reads_its_places_with_the_inventory(tmp_path: Path) -> None:
     assert [("local", True, True), ("", True, True)] == [
         (place.name, place.present, place.marked) for place in places
     ]
+
+
+def test_what_an_automount_mounts_when_it_is_looked_at_is_seen(
+    host: PlacedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.place("/srv/backup").mkdir(parents=True)
+    table = "40 22 0:50 / /srv/backup rw - autofs systemd-1 rw\n"
+    host.write("/proc/self/mountinfo", table)
+    measure = places._measure_room
+
+    def mount(folder: Path) -> tuple[int, int]:
+        host.write(
+            "/proc/self/mountinfo", f"{table}41 40 0:51 / /srv/backup rw - nfs4 web:/export rw\n"
+        )
+        return measure(folder)
+
+    monkeypatch.setattr(places, "_measure_room", mount)
+    assert "web:/export" == host.read().mount_source
+
+
+# Folders that do not answer
+
+
+def test_a_folder_that_does_not_answer_has_that_for_its_problem(host: PlacedHost) -> None:
+    place = host.place("/srv/backup")
+    place.mkdir(parents=True)
+    nas = DestinationSpec(name="nas", kind=DestinationKind.IMAGES, path="/mnt/nas")
+    asked: list[str] = []
+
+    def ask(questions: Questions) -> dict[str, PlaceSight]:
+        asked.extend(questions)
+        return {key: question() for key, question in questions.items() if "nas" not in key}
+
+    configuration = Configuration(destinations=(nas, SLOTS, LOCAL))
+    found = read_places(cast(Host, host), (), (make_group(),), configuration, ask)
+
+    assert ["nas", "slots", "local", ""] == [place.name for place in found]
+    assert ["images", "volume", "images", "spool"] == [place.kind for place in found]
+    assert "does not answer: is its server gone, or its disk broken?" == found[0].problem
+    assert ["", "", ""] == [place.problem for place in found[1:]]
+    # A group is LVM's to list: nothing of it can hang here.
+    assert 3 == len(asked)
+
+
+def test_a_server_that_is_gone_keeps_nobody_from_looking_at_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = build_house(build_host(tmp_path / "host"))
+    released = threading.Event()
+
+    def hang(folder: Path) -> tuple[int, int]:
+        released.wait(60)
+        return 0, 0
+
+    monkeypatch.setattr(places, "_measure_room", hang)
+    monkeypatch.setattr("xenbackup.operations.house.PLACES_PROBE", Probe(deadline_seconds=0.2))
+    try:
+        report = check_house(house)
+    finally:
+        released.set()
+    codes = {problem.code for check in report.checks for problem in check.problems}
+    assert {"destination-unusable", "spool-unusable"} <= codes

@@ -263,3 +263,10 @@ def test_start_needs_the_pci_devices_of_the_guest_free(
         assert expected in refuse(world, start=True, configuration=configuration)
     else:
         assert decide(world, start=True, configuration=configuration).start
+
+
+def test_device_that_the_guest_asks_for_by_a_name_is_left_to_xl(world: World) -> None:
+    world.extra["pci_slots"] = ("0000:00:01.0",)
+    request = make_request(None, make_configuration(), start=True)
+    request = replace(request, guest=replace(request.guest, pci_devices=("name=gpu",)))
+    assert decide_restore(request, world.look(request)).start

@@ -124,6 +124,29 @@ def test_a_deep_drbd_text_is_answered() -> None:
             struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 99, 4, 16, 1 << 30) + bytes(8),
             ImageHeader(format="qcow2", disk_bytes=1 << 30, stands_on_another=True),
         ),
+        # Its data lies in a file of its own: an incompatible feature of version 3.
+        (
+            struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 1 << 30) + bytes(47) + b"\x04",
+            ImageHeader(format="qcow2", disk_bytes=1 << 30, stands_on_another=True),
+        ),
+        (
+            struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 1 << 30) + bytes(47) + b"\x01",
+            ImageHeader(format="qcow2", disk_bytes=1 << 30),
+        ),
+        (
+            struct.pack(">4sIQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 30) + bytes(47) + b"\x04",
+            ImageHeader(format="qcow2", disk_bytes=1 << 30),
+        ),
+        (
+            struct.pack("<4s3I4Q", b"QED\0", 65536, 4, 1, 1, 0, 0, 65536)
+            + struct.pack("<Q", 1 << 30),
+            ImageHeader(format="qed", disk_bytes=1 << 30, stands_on_another=True),
+        ),
+        (
+            struct.pack("<4s3I4Q", b"QED\0", 65536, 4, 1, 2, 0, 0, 65536)
+            + struct.pack("<Q", 1 << 30),
+            ImageHeader(format="qed", disk_bytes=1 << 30),
+        ),
         (
             b"conectix" + bytes(40) + struct.pack(">Q4xI", 1 << 20, 4),
             ImageHeader(format="vhd", disk_bytes=1 << 20, stands_on_another=True),
@@ -145,7 +168,7 @@ def test_a_header_says_what_the_image_holds(head: bytes, expected: ImageHeader |
     st.binary(max_size=80)
     | st.builds(
         lambda magic, rest: magic + rest,
-        st.sampled_from([b"QFI\xfb", b"conectix", b"KDMV"]),
+        st.sampled_from([b"QFI\xfb", b"QED\0", b"conectix", b"KDMV"]),
         st.binary(max_size=80),
     )
 )

@@ -138,8 +138,8 @@ def test_recovery_comes_after_xen_and_the_storage_of_guests() -> None:
     after = read_words("xenbackup-recover.service", "Unit.After")
     needed = {
         "xen.service", "xenstored.service", "xenconsoled.service", "xen-init-dom0.service",
-        "lvm2-monitor.service", "local-fs.target", "remote-fs.target", "open-iscsi.service",
-        "iscsid.service", "drbd.service",
+        "xend.service", "lvm2-monitor.service", "local-fs.target", "remote-fs.target",
+        "open-iscsi.service", "iscsid.service", "drbd.service",
     }  # fmt: skip
     assert needed <= after
     pulled = read_words("xenbackup-recover.service", "Unit.Requires")

@@ -13,6 +13,7 @@ from tests.unit import (
     test_validation_host,
     test_validation_jobs,
     test_validation_storage,
+    test_validation_volumes,
 )
 from tests.unit.worlds import FACTS, GOOD
 from xenbackup.errors import ExitCode
@@ -51,6 +52,7 @@ CASES = (
     *test_validation_host.CASES,
     *test_validation_jobs.CASES,
     *test_validation_storage.CASES,
+    *test_validation_volumes.CASES,
 )
 
 

@@ -31,8 +31,8 @@ from xenbackup.planning.obstacles import find_disk_obstacle
 from xenbackup.planning.validation import validate
 from xenbackup.planning.validation.places import find_server
 
-# A 10 GiB disk at 10%, and one extent for the exception table.
-SNAPSHOT_BYTES = 1 * GIB + 4 * MIB
+# A 10 GiB disk at 10%, and the table of all its chunks: 40 MiB, a header, one extent more.
+SNAPSHOT_BYTES = 1 * GIB + 44 * MIB
 # 1% of the group's 200 GiB.
 RESERVE_BYTES = 2 * GIB
 THIN = make_volume(attributes="Vwi-aotz--", pool="pool")
@@ -154,48 +154,6 @@ CASES = (
         code="image-not-flushed",
         bad=with_image("qcow2"),
         good=with_image("qcow2", writable=False),
-        domain="web",
-    ),
-    Case(
-        code="disk-merging",
-        bad=GOOD.with_volumes(make_volume(attributes="Owi-aos---")),
-        good=GOOD.with_volumes(make_volume(attributes="owi-aos---")),
-        domain="web",
-    ),
-    Case(
-        code="disk-is-snapshot",
-        bad=GOOD.with_volumes(make_volume(attributes="swi-aos---")),
-        good=GOOD.with_volumes(make_volume(attributes="swi-aos---")).with_preset("cold"),
-        domain="web",
-    ),
-    Case(
-        code="disk-locked",
-        bad=GOOD.with_volumes(make_volume(attributes="-wI-ao----")),
-        good=GOOD.with_volumes(make_volume(attributes="-wI-ao----")).with_preset("cold"),
-        domain="web",
-    ),
-    Case(
-        code="disk-incomplete",
-        bad=GOOD.with_volumes(make_volume(attributes="-wi-ao--p-")).with_preset("cold"),
-        good=GOOD.with_volumes(make_volume(attributes="rwi-aor-p-")).with_preset("cold"),
-        domain="web",
-    ),
-    Case(
-        code="disk-incomplete",
-        bad=GOOD.with_volumes(make_volume(attributes="rwi-aor-p-")),
-        good=GOOD.with_volumes(make_volume(attributes="rwi-aor-r-")),
-        domain="web",
-    ),
-    Case(
-        code="group-incomplete",
-        bad=with_group(100 * GIB, "wz-pn-"),
-        good=with_group(100 * GIB, "wz--n-"),
-        domain="web",
-    ),
-    Case(
-        code="group-incomplete",
-        bad=with_group(100 * GIB, "wz-pn-"),
-        good=with_group(100 * GIB, "wz-pn-").with_preset("cold"),
         domain="web",
     ),
     Case(
@@ -378,7 +336,7 @@ def test_snapshots_of_guests_that_run_at_once_are_summed() -> None:
     room = (make_group(SNAPSHOT_BYTES + RESERVE_BYTES),)
     assert "group-tight" not in with_two_guests(1).with_host(groups=room).codes()
     problem = with_two_guests(2).with_host(groups=room).find("group-tight")
-    assert "2 guests at once take 2056 MiB" in problem.message
+    assert "2 guests at once take 2136 MiB" in problem.message
 
 
 def test_guest_that_fits_is_not_blamed_for_one_that_does_not() -> None:

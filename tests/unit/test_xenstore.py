@@ -124,6 +124,12 @@ def test_lines_from_elsewhere_are_refused(line: str) -> None:
         xenstore.parse_tree("xenstore-ls", line, "/local/domain/2")
 
 
+def test_a_key_that_vanished_while_it_was_listed_is_not_there() -> None:
+    """xenstore-ls prints its name and a colon, and an empty line (do_ls in xenstore_client.c)."""
+    text = '/local/domain/2/device/vbd/51712/state:\n\n/local/domain/2/name = "web"\n'
+    assert {"name": "web"} == xenstore.parse_tree("xenstore-ls", text, "/local/domain/2")
+
+
 def test_a_left_behind_suspend_request_is_cleared() -> None:
     host = RecordedHost({"xenstore-read": "suspend\n", "xenstore-write": answer()})
     assert xenstore.clear_suspend_request(host, 2)

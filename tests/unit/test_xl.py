@@ -69,6 +69,38 @@ def test_a_half_built_domain_is_listed_without_a_configuration() -> None:
     assert (GuestKind.UNKNOWN, (), "") == (web.kind, web.disks, web.configuration_json)
 
 
+MISSING = answer(exit_code=1, stderr="xenstore-read: couldn't read path x\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        # What libxl writes for the domain of a device model, and init-xenstore-domain for its own.
+        ({"xenstore-read /local/domain/6/target": "4\n"}, ["linux01"]),
+        ({"xenstore-read /tool/xenstored/domid": "6\n"}, ["linux01"]),
+        ({"xenstore-read /tool/xenstored/domid": "1\n"}, ["linux01", "web"]),
+        ({}, ["linux01", "web"]),
+        # Not to be read is no answer: then it is a guest that is being built.
+        (
+            {"xenstore-read": answer(exit_code=2, stderr="xenstore-read: xs_open\n")},
+            ["linux01", "web"],
+        ),
+    ],
+)
+def test_a_domain_that_serves_guests_is_none_itself(
+    answers: dict[str, Answer], expected: list[str]
+) -> None:
+    elements = [part for part in json.loads(CONFIGURATIONS) if part["domid"] != 6]
+    listed = {"xl list -l": answer(json.dumps(elements)), "xenstore-read": MISSING, **answers}
+    assert expected == [domain.name for domain in Xl(make_host(listed)).list_domains()]
+
+
+def test_a_guest_with_disks_is_one_whatever_xenstore_says() -> None:
+    host = make_host({"xenstore-read": "6\n"})
+    assert ["linux01", "web"] == [domain.name for domain in Xl(host).list_domains()]
+    assert [] == host.lines_of("xenstore-read")
+
+
 def test_a_configuration_of_an_earlier_domain_with_that_number_is_not_joined() -> None:
     other = CONFIGURATIONS.replace(WEB_UUID, "11111111-bc1e-4273-8175-79ad2f3505e8")
     web = Xl(make_host({"xl list -l": other})).find_domain(WEB_UUID)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xenbackup.dom0.host import Host
@@ -157,7 +158,10 @@ def find_suspended_under(host: Host, paths: Iterable[str]) -> tuple[str, ...]:
     devices = list_devices(host)
     if not any(device.suspended for device in devices):
         return ()
-    roots = {spell_mapper_name(path) for path in paths} - {""}
+    wanted = tuple(paths)
+    kernel_names = {name for path in wanted for name in _list_kernel_names(host, path)}
+    roots = {spell_mapper_name(path) for path in wanted} - {""}
+    roots |= {device.name for device in devices if f"dm-{device.minor}" in kernel_names}
     needed = {name + suffix for name in roots for suffix in _SUFFIXES}
     tables = parse_tables(_read(host, "table"))
     by_number = {(device.major, device.minor): device.name for device in devices}
@@ -169,6 +173,19 @@ def find_suspended_under(host: Host, paths: Iterable[str]) -> tuple[str, ...]:
                 needed.add(below)
                 waiting.append(below)
     return tuple(device.name for device in devices if device.suspended and device.name in needed)
+
+
+def _list_kernel_names(host: Host, path: str) -> Iterator[str]:
+    """What the kernel calls a device by any of its links (`/dev/disk/by-id/…`), and those below it.
+
+    Devices of another driver (`/dev/drbd1`) are in no table of device mapper's; sysfs tells.
+    """
+    if not path.startswith("/dev/"):
+        return  # a file: it may lie on a server that does not answer
+    with suppress(OSError, RuntimeError, ValueError):
+        name = host.place(path).resolve().name
+        yield name
+        yield from (below.name for below in host.place(f"/sys/block/{name}/slaves").iterdir())
 
 
 def resume_device(host: Host, name: str, *, run_id: str = "") -> CommandResult:

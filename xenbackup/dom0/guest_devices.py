@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from xenbackup.dom0.guest_configuration import GuestConfiguration
 from xenbackup.dom0.sexpressions import Expression, parse_expressions
+from xenbackup.dom0.xm_parsers import read_dev
 from xenbackup.errors import UnexpectedOutput
 from xenbackup.model.devices import NetworkBoard
 from xenbackup.model.domain import Domain, GuestKind
@@ -72,8 +73,6 @@ def read_json_devices(text: str, kind: GuestKind) -> GuestDevices:
         raise UnexpectedOutput("A guest's recorded configuration is no JSON object.")
     build = _pick_object(config, "b_info")
     hvm = _pick_object(build, "type.hvm")
-    # Before Xen 4.5 the parts of the union were called u.hvm and u.pv.
-    hvm = hvm or _pick_object(build, "u.hvm")
     adapter = _pick_text(_pick_object(hvm, "vga"), "kind")
     nodes = build.get("vnuma_nodes")
     return GuestDevices(
@@ -159,7 +158,7 @@ def list_unames(text: str) -> dict[str, str]:
     except UnexpectedOutput:
         return {}
     return {
-        block.word("dev").partition(":")[0]: block.word("uname")
+        read_dev(block).partition(":")[0]: block.word("uname")
         for expression in expressions
         for device in expression.find_all("device")
         for kind in ("vbd", "tap", "tap2")

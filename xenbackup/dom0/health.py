@@ -12,6 +12,7 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.toolstack import Toolstack
 from xenbackup.dom0.xenstore import read_connections
+from xenbackup.errors import PlanRefused
 from xenbackup.model.domain import (
     DiskConnection,
     Domain,
@@ -19,6 +20,7 @@ from xenbackup.model.domain import (
     HealthBaseline,
     HealthFinding,
 )
+from xenbackup.model.vdev import number_vdev
 
 
 def take_baseline(
@@ -38,6 +40,30 @@ def take_baseline(
         monitor_alive=bool(find_monitors(host, domain.name)),
         paused_by_administrator=state.paused,
     )
+
+
+def refuse_unlisted_disks(domain: Domain, baseline: HealthBaseline) -> None:
+    """xenstore knows no virtual disk of the guest that its configuration does not.
+
+    xl before Xen 4.5 tells of the disks that a guest was created with: one that `xl block-attach`
+    gave it later would be missing in the point, and nobody would know. Where a disk has a name
+    without a number, nobody can tell.
+
+    Raises: PlanRefused.
+    """
+    numbers = {number_vdev(disk.vdev) for disk in domain.disks}
+    unlisted = [
+        str(end.vdev_number)
+        for end in baseline.connections
+        # A guest may write front-ends; only dom0 gives them back-ends.
+        if end.backend_state and end.vdev_number not in numbers
+    ]
+    if unlisted and None not in numbers:
+        raise PlanRefused(
+            f"{domain.name} has a virtual disk that its configuration does not tell of (number "
+            f"{', '.join(unlisted)} in xenstore): it would be missing in the point.",
+            hint="detach it, or write it into the guest's file and start the guest anew",
+        )
 
 
 def examine_health(

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from xenbackup.dom0.guest_configuration import parse_configuration
+from xenbackup.dom0.guest_configuration import parse_identity
 from xenbackup.dom0.legacy_stream import StreamUnfit
 from xenbackup.dom0.xm_parsers import parse_xm_domains
 from xenbackup.errors import ConfigurationError, UnexpectedOutput
@@ -95,7 +95,7 @@ def _understand_json(text: str, stream_offset: int, *, legacy: bool) -> ImageHea
 
 def _understand_file(text: str, stream_offset: int, *, legacy: bool) -> ImageHead:
     try:
-        guest = parse_configuration(text, "the image's configuration")
+        guest = parse_identity(text, "the image's configuration")
     except ConfigurationError as error:
         raise StreamUnfit(f"its configuration cannot be read: {error.message}") from error
     return ImageHead(

@@ -288,6 +288,11 @@ class Lvm:
                 f"{origin.group} has {free / _MIB:.0f} MiB free: lower the snapshot's size or "
                 f"extend {origin.group}"
             )
+        elif "reached threshold" in said:
+            hint = (
+                f"`lvextend` the pool {origin.pool}, or raise `thin_pool_autoextend_threshold` in "
+                "lvm.conf"
+            )
         elif "already exists" in said:
             hint = "a volume of that name is left from elsewhere; remove or rename it by hand"
         require_success(result, failure=SnapshotFailed, hint=hint)

@@ -99,7 +99,10 @@ def pick_list(command: str, record: Mapping[str, object], key: str) -> Sequence[
 
 
 def pick_text(command: str, record: Mapping[str, object], key: str, default: str = "") -> str:
-    value = record.get(key, default)
+    """The text under `key`; `null` is how libxl before Xen 4.5 prints one that is not set."""
+    value = record.get(key)
+    if value is None:
+        return default
     if not isinstance(value, str):
         raise refuse_output(command, {key: value}, expected="a text")
     return value

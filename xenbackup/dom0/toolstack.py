@@ -19,6 +19,8 @@ from xenbackup.model.xen import XenFacts
 
 __all__ = ["ProgressCallback", "Toolstack", "compare_tuning", "open_toolstack"]
 
+_XM_GONE_SINCE = (4, 5)
+
 
 class Toolstack(Protocol):
     """Questions raise CommandFailed and UnexpectedOutput; acts return what the tool said.
@@ -125,7 +127,10 @@ class Toolstack(Protocol):
 
 
 def open_toolstack(host: Host, name: str = "auto") -> Toolstack:
-    """The named toolstack; `auto` takes xl where it answers, else xm.
+    """The named toolstack; `auto` takes the one that commands this host's guests.
+
+    Xen 4.1 to 4.4 have both. There xl answers questions while xend runs, and refuses every act
+    (main() in xl.c); xm answers only while xend runs.
 
     Raises: UsageError for another name, CommandFailed when neither answers.
     """
@@ -135,15 +140,24 @@ def open_toolstack(host: Host, name: str = "auto") -> Toolstack:
         return Xm(host)
     if name != "auto":
         raise UsageError(f"There is no toolstack {name!r}.", hint="it is auto, xl or xm")
-    refusals = []
-    for toolstack in (Xl(host), Xm(host)):
-        try:
-            toolstack.read_facts()
-        except CommandFailed as error:
-            refusals.append(error.message)
-        else:
-            return toolstack
+    xl, xm = Xl(host), Xm(host)
+    refusals: list[str] = []
+    told_by_xl = _ask_facts(xl, refusals)
+    if told_by_xl is not None and told_by_xl.version_tuple >= _XM_GONE_SINCE:
+        return xl
+    if _ask_facts(xm, refusals) is not None:
+        return xm
+    if told_by_xl is not None:
+        return xl
     raise CommandFailed(
         "Neither xl nor xm answers on this host: " + " ".join(refusals),
         hint="is this a Xen dom0, and are we root?",
     )
+
+
+def _ask_facts(toolstack: Toolstack, refusals: list[str]) -> XenFacts | None:
+    try:
+        return toolstack.read_facts()
+    except CommandFailed as error:
+        refusals.append(error.message)
+        return None

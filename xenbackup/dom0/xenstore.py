@@ -1,4 +1,4 @@
-"""XenStore: how far both ends of each disk are connected, suspend requests, what guests obey.
+"""XenStore: how far both ends of each disk are connected, what guests obey, and who is no guest.
 
 Guests may write below their own front-end directories: what is read there is a claim of the guest,
 so a back-end path is followed only where toolstacks put back-ends, and odd values count as absent.
@@ -16,6 +16,8 @@ from xenbackup.model.domain import DiskConnection
 
 _TIMEOUT_SECONDS = 30.0
 _ENTRY = re.compile(r'(?P<path>/\S*?) = "(?P<value>.*)"(?:\s+\(\S+\))?\s*')
+# A key that went between the listing of its folder and the reading of it, and what follows it.
+_VANISHED = re.compile(r"(?:/\S*:)?")
 _DISK_KEY = re.compile(r"(?P<vdev>[0-9]{1,9})/(?P<key>state|backend)")
 _BACKEND = r"/local/domain/[0-9]{{1,5}}/backend/[a-z0-9_]{{1,16}}/{domid}/{vdev}"
 _STATES = frozenset("123456789")
@@ -27,10 +29,13 @@ def parse_tree(command: str, text: str, root: str) -> dict[str, str]:
 
         /local/domain/2/device/vbd/51712/state = "4"
 
+    A key that vanished meanwhile is printed without a value, and is not there.
     Raises: UnexpectedOutput for a line of another shape or from elsewhere.
     """
     tree = {}
     for line in split_lines(command, text):
+        if _VANISHED.fullmatch(line):
+            continue
         match = _ENTRY.fullmatch(line)
         if match is None or not (match["path"] + "/").startswith(root + "/"):
             raise refuse_output(command, line, expected=f"a key below {root}")
@@ -75,6 +80,23 @@ def clear_suspend_request(host: Host, domid: int) -> bool:
         return False
     require_success(_run(host, ("xenstore-write", _shutdown_path(domid), "")))
     return True
+
+
+def serves_guests(host: Host, domid: int) -> bool:
+    """Whether a domain is no guest, but does a part of dom0's work for guests.
+
+        /local/domain/7/target = "6"
+        /tool/xenstored/domid = "1"
+
+    `target` is how libxl marks the domain of a device model (a stub domain, `web-dm`), with the
+    number of its guest; under the other key stands the domain that is xenstore itself.
+
+    Raises: CommandFailed.
+    """
+    number = str(check_domid(domid))
+    return bool(_read_key(host, f"/local/domain/{number}/target")) or (
+        _read_key(host, "/tool/xenstored/domid").strip() == number
+    )
 
 
 def offers_no_suspend(host: Host, domid: int) -> bool:

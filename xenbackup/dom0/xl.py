@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from xenbackup.dom0.acts import (
@@ -16,6 +17,7 @@ from xenbackup.dom0.resource_tables import CpuPool, parse_assignable_list, parse
 from xenbackup.dom0.tool_output import refuse_output
 from xenbackup.dom0.toolstack_lock import tell_lock_holder
 from xenbackup.dom0.tuning import compare_tuning
+from xenbackup.dom0.xenstore import serves_guests
 from xenbackup.dom0.xl_parsers import (
     UNNAMED,
     CreditShare,
@@ -64,11 +66,13 @@ class Xl(DomainActs):
     def list_domains(self) -> tuple[Domain, ...]:
         """All guests, without Domain-0 and the nameless rows of domains coming or going.
 
-        A domain that libxl has no configuration for (half-built, a stub domain) is listed with
-        kind UNKNOWN, no disks, and an empty `configuration_json`: nothing may be planned from it.
+        Left out too are stub domains and that of xenstore: nobody backs them up. A domain that
+        libxl has no configuration for (half-built) is listed with kind UNKNOWN, no disks, and an
+        empty `configuration_json`: nothing may be planned from it.
         Raises: CommandFailed, UnexpectedOutput.
         """
-        return tuple(domain for domain in self._list_all() if domain.name)
+        named = (domain for domain in self._list_all() if domain.name)
+        return tuple(domain for domain in named if domain.disks or not self._serves_guests(domain))
 
     def list_stopped(self) -> tuple[Domain, ...]:
         """None: xl forgets a domain that is shut off; its configuration file remembers."""
@@ -237,7 +241,10 @@ class Xl(DomainActs):
                 acts.append(("vcpu-pin", number, str(pinning.vcpu), pinning.hard, pinning.soft))
         same_share = (tuning.weight, tuning.cap) == (now.weight, now.cap)
         if tuning.weight is not None and tuning.scheduler == now.scheduler and not same_share:
-            share = ("-w", str(tuning.weight), "-c", str(tuning.cap or 0))
+            share = ["-w", str(tuning.weight)]
+            if (tuning.cap or 0) != (now.cap or 0):
+                # Not every xl knows the option: before Xen 4.10 credit2 had no caps.
+                share += ["-c", str(tuning.cap or 0)]
             acts.append((f"sched-{tuning.scheduler}", "-d", number, *share))
         failures += self.act_in_turn(acts)
         if not (moves or acts):
@@ -258,6 +265,11 @@ class Xl(DomainActs):
 
     def _read_rows(self) -> tuple[DomainRow, ...]:
         return parse_domain_table(self.read("list", "-v"))
+
+    def _serves_guests(self, domain: Domain) -> bool:
+        with suppress(CommandFailed):
+            return serves_guests(self._host, domain.domid)
+        return False
 
     def _list_all(self) -> tuple[Domain, ...]:
         configurations = {

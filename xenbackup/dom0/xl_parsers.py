@@ -20,6 +20,7 @@ from xenbackup.dom0.tool_output import (
     refuse_output,
     split_lines,
 )
+from xenbackup.errors import UnexpectedOutput
 from xenbackup.model.domain import Disk, DomainState, GuestKind, ShutdownReason, VcpuPinning
 from xenbackup.model.xen import XenFacts
 
@@ -43,12 +44,13 @@ _REASONS = {
 _KINDS = {"pv": GuestKind.PV, "hvm": GuestKind.HVM, "pvh": GuestKind.PVH}
 _VCPU_ROW = re.compile(
     r".*?\s+(?P<domid>\d{1,9})\s+(?P<vcpu>\d{1,9})\s+(?:\d{1,9}|-)\s+[rbp-]{3}"
-    r"\s+\d{1,15}\.\d\s+(?P<hard>\S+)(?:\s+/\s+(?P<soft>\S+))?\s*"
+    r"\s+\d{1,15}\.\d\s+(?P<hard>any cpu|\S+)(?:\s+/\s+(?P<soft>\S+))?\s*"
 )
 _AFFINITY = re.compile(r"all|none|\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
-_SCHEDULER_ROW = re.compile(
-    r".*?\s+(?P<domid>\d{1,9})\s+(?P<weight>\d{1,9}|-1)\s+(?P<cap>\d{1,9}|-1)\s*"
-)
+_SCHEDULER_HEADER = re.compile(r"Name\s+ID\s+Weight(?P<cap>\s+Cap)?\s*")
+_SHARE = r".*?\s+(?P<domid>\d{1,9})\s+(?P<weight>\d{1,9}|-1)"
+_CAPPED_ROW = re.compile(_SHARE + r"\s+(?P<cap>\d{1,9}|-1)\s*")
+_UNCAPPED_ROW = re.compile(_SHARE + r"(?P<cap>)\s*")
 _POOL_LINE = re.compile(r"Cpupool (?P<pool>\S.*):(?:\s.*)?")
 _PCI_ROW = re.compile(
     r"[0-9a-fA-F]{1,2}\.[0-7]\s+"
@@ -158,9 +160,16 @@ def parse_configurations(text: str) -> tuple[DomainConfiguration, ...]:
           "disks": [{"pdev_path": "/dev/xenvols/linux01", "vdev": "xvda", "format": "raw",
                      "readwrite": 1}], "pcidevs": […]}}]
 
-    libxl leaves out fields that have their default. Raises: UnexpectedOutput.
+    libxl leaves out fields that have their default; before Xen 4.5 it printed them all, texts that
+    are not set as null, and had another name for the part that belongs to the guest's type.
+    Raises: UnexpectedOutput.
     """
     command = "xl list -l"
+    if text.lstrip().startswith("("):
+        raise UnexpectedOutput(
+            "`xl list -l` printed S-expressions where JSON was expected.",
+            hint='take output_format="sxp" out of /etc/xen/xl.conf',
+        )
     records = []
     for element in as_list(command, parse_json(command, text)):
         entry = as_object(command, element)
@@ -228,7 +237,8 @@ def parse_vcpu_rows(text: str) -> tuple[VcpuRow, ...]:
 
         linux01                              2     0    1   r--      14.6  1 / all
 
-    Before Xen 4.5 there is no soft affinity: it counts as `all`. Raises: UnexpectedOutput.
+    Before Xen 4.5 there is no soft affinity: it counts as `all`, as does the `any cpu` of older
+    ones. Raises: UnexpectedOutput.
     """
     command = "xl vcpu-list"
     rows = []
@@ -238,7 +248,8 @@ def parse_vcpu_rows(text: str) -> tuple[VcpuRow, ...]:
         match = _VCPU_ROW.fullmatch(line)
         if match is None:
             raise refuse_output(command, line, expected="a virtual CPU")
-        hard, soft = match["hard"], match["soft"] or "all"
+        hard = "all" if match["hard"] == "any cpu" else match["hard"]
+        soft = match["soft"] or "all"
         if not (_AFFINITY.fullmatch(hard) and _AFFINITY.fullmatch(soft)):
             raise refuse_output(command, line, expected="an affinity")
         vcpu = parse_count(command, match["vcpu"])
@@ -258,25 +269,31 @@ def parse_credit_table(command: str, text: str) -> tuple[CreditShare, ...]:
         Name                                ID Weight  Cap
         linux01                              4    256    0
 
-    xm prints -1 for a domain that the scheduler has no answer for: it is left out.
+    xm prints -1 for a domain that the scheduler has no answer for: it is left out. Before Xen 4.10
+    credit2 has no caps, and no column of them: each is 0, which is none.
     Raises: UnexpectedOutput.
     """
     shares = []
     pool = ""
+    row = _CAPPED_ROW
     for line in split_lines(command, text):
         named = _POOL_LINE.fullmatch(line)
         if named is not None:
             pool = named["pool"]
             continue
-        if re.match(r"Name\s+ID\s+Weight\s+Cap\s*$", line) or not line.strip():
+        header = _SCHEDULER_HEADER.fullmatch(line)
+        if header is not None:
+            row = _CAPPED_ROW if header["cap"] else _UNCAPPED_ROW
             continue
-        match = _SCHEDULER_ROW.fullmatch(line)
+        if not line.strip():
+            continue
+        match = row.fullmatch(line)
         if match is None:
             raise refuse_output(command, line, expected="a domain's weight and cap")
         if "-1" in (match["weight"], match["cap"]):
             continue
         domid, weight, cap = (
-            parse_count(command, match[key]) for key in ("domid", "weight", "cap")
+            parse_count(command, match[key] or "0") for key in ("domid", "weight", "cap")
         )
         shares.append(CreditShare(domid=domid, weight=weight, cap=cap, pool=pool))
     return tuple(shares)
@@ -338,8 +355,18 @@ def _read_configuration(
         disks=tuple(_read_disk(command, disk) for disk in pick_list(command, config, "disks")),
         pci_devices=tuple(_read_pci(command, pci) for pci in pick_list(command, config, "pcidevs")),
         maximum_memory_mib=pick_number(command, build, "max_memkb") // 1024,
-        configuration_json=json.dumps(config, indent=4),
+        configuration_json=json.dumps(_name_part_of_type(config, build, kind), indent=4),
     )
+
+
+def _name_part_of_type(
+    config: Mapping[str, object], build: Mapping[str, object], kind: str
+) -> Mapping[str, object]:
+    """The configuration with `b_info.u`, as libxl before Xen 4.5 has it, called `type.pv`."""
+    if "u" not in build:
+        return config
+    renamed = {f"type.{kind}" if key == "u" else key: value for key, value in build.items()}
+    return {**config, "b_info": renamed}
 
 
 def _read_disk(command: str, value: object) -> Disk:

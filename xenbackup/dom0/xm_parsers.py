@@ -288,7 +288,7 @@ def _read_disks(command: str, expression: Expression) -> list[Disk]:
 
 
 def _read_disk(command: str, block: Expression) -> Disk:
-    vdev, _, suffix = block.word("dev").partition(":")
+    vdev, _, suffix = read_dev(block).partition(":")
     mode = block.word("mode", "r")
     if not re.fullmatch(r"[A-Za-z0-9/]{1,32}", vdev) or mode.rstrip("!") not in ("r", "w"):
         raise refuse_output(command, f"{block.word('dev')} {mode}", expected="a disk")
@@ -302,6 +302,11 @@ def _read_disk(command: str, block: Expression) -> Disk:
         backend=block.word("backend").replace("Domain-0", "0"),
         script=script,
     )
+
+
+def read_dev(block: Expression) -> str:
+    """`hdc:cdrom` or `xvda`: what a guest of xm has a disk as; `ioemu:hda` is xend's older hda."""
+    return block.word("dev").removeprefix("ioemu:")
 
 
 def split_uname(uname: str) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ ask in one inventory get the same answers.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ from xenbackup.inventory.host_texts import read_host_text
 from xenbackup.model.volume import LogicalVolume
 
 SECTOR_BYTES = 512
+# kpartx: `part1-mpath-3600…`, or `part1-devnode_7:0_…` of what has no name of its own.
+_MAPPED_PART = re.compile(r"part[0-9]+-")
 
 
 class NodeKind(StrEnum):
@@ -150,6 +153,8 @@ class HostStorage:
     def name_parent(self, number: int) -> frozenset[str]:
         """The token of the disk that a partition lies on; nothing for a whole disk."""
         folder = self.find_folder(number)
+        if self._is_mapped_part(folder):
+            return frozenset(name_number(below) for below in self.list_below(number))
         if not (folder / "partition").exists():
             return frozenset()
         return frozenset(self._name_device(folder.parent / "dev"))
@@ -163,10 +168,16 @@ class HostStorage:
         for token in (name_number(number), *self._name_parts(number)):
             if token in self._uses:
                 return self._uses[token]
-        folder = self.find_folder(number)
-        found = (*folder.glob("holders/*"), *folder.glob("*/holders/*"))
-        holders = sorted({path.name for path in found})
+        holders = sorted(set(self._name_holders(self.find_folder(number))))
         return f"part of {', '.join(holders)}" if holders else ""
+
+    def _name_holders(self, folder: Path) -> Iterator[str]:
+        """Devices that stand on one or on its parts, which alone are no use of it."""
+        for holder in (*folder.glob("holders/*"), *folder.glob("*/holders/*")):
+            if self._is_mapped_part(holder):
+                yield from self._name_holders(holder)
+            else:
+                yield holder.name
 
     # Files
 
@@ -258,8 +269,16 @@ class HostStorage:
         return loops
 
     def _name_parts(self, number: int) -> Iterator[str]:
-        for part in self.find_folder(number).glob("*/partition"):
+        folder = self.find_folder(number)
+        for part in folder.glob("*/partition"):
             yield from self._name_device(part.parent / "dev")
+        for holder in folder.glob("holders/*"):
+            if self._is_mapped_part(holder):
+                yield from self._name_device(holder / "dev")
+
+    def _is_mapped_part(self, folder: Path) -> bool:
+        """A partition that kpartx mapped, as udev has it done on every multipath device."""
+        return _MAPPED_PART.match(self.read_real(folder / "dm/uuid")) is not None
 
     def _name_device(self, path: Path) -> Iterator[str]:
         if text := self.read_real(path):

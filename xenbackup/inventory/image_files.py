@@ -88,7 +88,8 @@ class ImageFiles:
         draft = add_note(draft, note)
         if header.stands_on_another:
             draft = add_note(
-                draft, "it holds only what differs from another file: a copy of it alone is no disk"
+                replace(draft, stands_on_another=True),
+                "it holds only what differs from another file: a copy of it alone is no disk",
             )
         return draft
 

@@ -87,21 +87,28 @@ class NetworkDisks:
         return f"iSCSI: dom0's initiator (iscsid) {runs} has no session to {name}"
 
     def find_lower_volume(self, number: int, path: str) -> LogicalVolume | None:
-        """The logical volume that a DRBD device stands on: from sysfs, else from its files."""
+        """The logical volume that a DRBD device stands on: from sysfs, else from its files.
+
+        Of two in sysfs one holds DRBD's own notes (`meta-disk`), and only the files say which.
+        """
         volumes = {
             volume.uuid: volume
             for below in self._storage.list_below(number)
             if (volume := self._storage.find_volume_by_number(below)) is not None
         }
-        if not volumes:
-            same = name_number(number)
-            for listed in self._drbd_volumes:
-                if listed.device == path or same in self._storage.look(listed.device).tokens:
-                    volume = self._storage.find_volume(listed.disk)
-                    if volume is not None:
-                        volumes[volume.uuid] = volume
-        # Two: one of them may hold DRBD's own notes, and which one is not said.
+        if len(volumes) != 1:
+            named = self._find_configured_volumes(number, path)
+            volumes = {uuid: named[uuid] for uuid in named if not volumes or uuid in volumes}
         return next(iter(volumes.values())) if len(volumes) == 1 else None
+
+    def _find_configured_volumes(self, number: int, path: str) -> dict[str, LogicalVolume]:
+        same = name_number(number)
+        return {
+            volume.uuid: volume
+            for listed in self._drbd_volumes
+            if listed.device == path or same in self._storage.look(listed.device).tokens
+            if (volume := self._storage.find_volume(listed.disk)) is not None
+        }
 
     def _find_iscsi_target(self, text: str) -> NetworkTarget:
         match = _ISCSI_NAME.search(text)

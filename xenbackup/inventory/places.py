@@ -1,15 +1,18 @@
 """The places that we write to, as they are now: destinations and the spool; and what guests are.
 
 Looking changes nothing and raises nothing: what cannot be looked at has its reason in `problem`.
+A folder whose server is gone does not answer at all; who asks may say how long that is waited for.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import is_monitor_of
@@ -28,8 +31,16 @@ from xenbackup.model.slot import is_slot
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 
 SPOOL_KIND = "spool"
+_READ_ONLY = "is mounted read-only: `dmesg` may tell why"
 # A device below a device below a device: RAID, LUKS, LVM, multipath. A circle must end, too.
 _DEPTH_LIMIT = 16
+
+Questions: TypeAlias = Mapping[str, Callable[[], PlaceSight]]
+Asker: TypeAlias = Callable[[Questions], Mapping[str, PlaceSight]]
+
+
+def _ask_in_turn(questions: Questions) -> Mapping[str, PlaceSight]:
+    return {key: question() for key, question in questions.items()}
 
 
 def read_places(
@@ -37,16 +48,40 @@ def read_places(
     volumes: Sequence[LogicalVolume],
     groups: Sequence[VolumeGroup],
     configuration: Configuration,
+    ask: Asker = _ask_in_turn,
 ) -> tuple[PlaceSight, ...]:
-    """Every configured destination, and the spool last."""
+    """Every configured destination, and the spool last.
+
+    `ask` is given a question for each folder and returns the answers that it got; a folder without
+    one has that for its problem.
+    """
     reader = _PlaceReader(host, volumes)
-    destinations = tuple(
+    spool = DestinationSpec(name="", kind=DestinationKind.IMAGES, path=configuration.spool_path)
+    folders = [spec for spec in configuration.destinations if spec.kind is DestinationKind.IMAGES]
+    questions: dict[str, Callable[[], PlaceSight]] = {
+        _name_question(host, spec): partial(reader.look_at_folder, spec) for spec in folders
+    }
+    questions[_name_question(host, spool)] = partial(reader.look_at_spool, spool.path)
+    answers = ask(questions)
+    return tuple(
         _look_at_group(spec, volumes, groups)
         if spec.kind is DestinationKind.VOLUME
-        else reader.look_at_folder(spec)
-        for spec in configuration.destinations
+        else answers.get(_name_question(host, spec)) or _describe_silence(spec)
+        for spec in (*configuration.destinations, spool)
     )
-    return (*destinations, reader.look_at_spool(configuration.spool_path))
+
+
+def _name_question(host: Host, spec: DestinationSpec) -> str:
+    return f"place {spec.name} {host.place(spec.path)}"
+
+
+def _describe_silence(spec: DestinationSpec) -> PlaceSight:
+    return PlaceSight(
+        name=spec.name,
+        kind=spec.kind.value if spec.name else SPOOL_KIND,
+        path=spec.path,
+        problem="does not answer: is its server gone, or its disk broken?",
+    )
 
 
 def find_monitored(host: Host, domains: Iterable[Domain]) -> frozenset[str]:
@@ -93,16 +128,14 @@ def _look_at_group(
 
 
 class _PlaceReader:
-    """Looks at folders of one host, with one reading of its mounts."""
+    """Looks at folders of one host."""
 
     def __init__(self, host: Host, volumes: Sequence[LogicalVolume]) -> None:
         self._host = host
         self._volumes = volumes
-        self._mounts = parse_mounts(self._read_text("/proc/self/mountinfo"))
 
     def look_at_folder(self, spec: DestinationSpec) -> PlaceSight:
         folder = self._host.place(spec.path)
-        mount = self._find_mount(spec.path)
         free_bytes = total_bytes = 0
         present = marked = False
         problem = ""
@@ -112,10 +145,12 @@ class _PlaceReader:
             if present:
                 marked = _is_marked(folder)
                 free_bytes, total_bytes = _measure_room(folder)
+                problem = _READ_ONLY if _is_read_only(folder) else ""
         except FileNotFoundError:
             present = False
         except OSError as error:
             problem = f"cannot be looked at: {error.strerror or error}"
+        mount = self._find_mount(spec.path)
         return PlaceSight(
             name=spec.name,
             kind=spec.kind.value,
@@ -133,7 +168,6 @@ class _PlaceReader:
     def look_at_spool(self, path: str) -> PlaceSight:
         """We make the folder ourselves: until then its disk is that of the nearest one above."""
         folder = self._host.place(path)
-        mount = self._find_mount(path)
         free_bytes = total_bytes = 0
         problem = ""
         while not os.path.lexists(folder) and folder != folder.parent:
@@ -141,10 +175,12 @@ class _PlaceReader:
         try:
             if stat.S_ISDIR(folder.stat().st_mode):
                 free_bytes, total_bytes = _measure_room(folder)
+                problem = _READ_ONLY if _is_read_only(folder) else ""
             else:
                 problem = "is no folder"
         except OSError as error:
             problem = f"cannot be looked at: {error.strerror or error}"
+        mount = self._find_mount(path)
         return PlaceSight(
             name="",
             kind=SPOOL_KIND,
@@ -158,9 +194,11 @@ class _PlaceReader:
         )
 
     def _find_mount(self, path: str) -> Mount | None:
+        """Asked once the folder was looked at: an automount has it mounted only then."""
+        mounts = parse_mounts(self._read_text("/proc/self/mountinfo"))
         real = self._host.place(path)
         # On a simulated host the mounts are its own, and its root is no place of theirs.
-        return find_mount(self._mounts, str(real.resolve()) if str(real) == path else path)
+        return find_mount(mounts, str(real.resolve()) if str(real) == path else path)
 
     # What lies below
 
@@ -240,3 +278,8 @@ def _measure_room(folder: Path) -> tuple[int, int]:
     """Bytes that we may still write, and bytes in all."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def _is_read_only(folder: Path) -> bool:
+    """So somebody mounted it, or the kernel made it after an error of the disk."""
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

@@ -42,7 +42,8 @@ class DiskBacking:
     the one below DRBD. `tokens` are identities (`lv:UUID`, `block:MAJ:MIN`, `file:DEV:INODE`,
     `path:…`, or a name that only a script knows): two disks that share one are the same storage,
     whatever their paths. `within:TOKEN` names the whole disk of a partition. `held` says how dom0
-    itself uses it ("mounted in dom0 at /mnt"). `notes` are sentences for a person; `problem` says
+    itself uses it ("mounted in dom0 at /mnt"). `stands_on_another` says that an image file is no
+    disk without another one. `notes` are sentences for a person; `problem` says
     why it could not be resolved further.
     """
 
@@ -63,6 +64,7 @@ class DiskBacking:
     snapshot: SnapshotKind = SnapshotKind.NONE
     tokens: frozenset[str] = frozenset()
     held: str = ""
+    stands_on_another: bool = False
     notes: tuple[str, ...] = ()
     problem: str = ""
 

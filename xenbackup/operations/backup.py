@@ -14,7 +14,7 @@ from xenbackup import __version__
 from xenbackup.dom0 import health, monitor
 from xenbackup.errors import ExitCode, XenbackupError
 from xenbackup.model import entries as e
-from xenbackup.model.domain import Tuning
+from xenbackup.model.domain import HealthBaseline, Tuning
 from xenbackup.model.job import DestinationKind, Job
 from xenbackup.model.names import make_run_id
 from xenbackup.model.plan import DomainPlan, Plan, RefusedDomain
@@ -297,12 +297,14 @@ class Round:
 
         What is opened here is let go of with `held`.
 
-        Raises: DestinationMissing; RoomMissing when the spool has no room for the memory image.
+        Raises: DestinationMissing, DestinationFailed; RoomMissing when the spool has no room for
+        the memory image; PlanRefused when the guest has a disk that the plan knows nothing of.
         """
         house = self.house
         destination = house.open_destination(plan.destination.name)
         held.callback(destination.close)
         destination.open()
+        destination.check_writable()
         spool = Spool(house.host.place(house.configuration.spool_path))
         spool.open()
         if plan.memory_image_bytes:
@@ -316,9 +318,7 @@ class Round:
             job=self.job.name,
             plan=plan,
             boot_id=boot_id,
-            baseline=health.take_baseline(house.host, house.toolstack, plan.domain, boot_id)
-            if exists
-            else None,
+            baseline=self._take_baseline(plan, boot_id) if exists else None,
             tuning=house.toolstack.read_tuning(plan.domain) if exists else Tuning(),
             monitors=monitor.find_monitors(house.host, plan.domain.name) if exists else (),
             memory_image_path=f"{house.configuration.spool_path}/{run_id}.save",
@@ -339,3 +339,9 @@ class Round:
             limit=self.limit,
             politeness=house.configuration.politeness,
         )
+
+    def _take_baseline(self, plan: DomainPlan, boot_id: str) -> HealthBaseline:
+        house = self.house
+        baseline = health.take_baseline(house.host, house.toolstack, plan.domain, boot_id)
+        health.refuse_unlisted_disks(plan.domain, baseline)
+        return baseline

@@ -17,6 +17,7 @@ from xenbackup.inventory.resources import read_resources
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import Configuration, Job, JobSet
 from xenbackup.model.names import encode_folder_name
+from xenbackup.operations.probing import PLACES_PROBE
 from xenbackup.records.catalog import Catalog
 from xenbackup.storage.bandwidth import BandwidthLimit
 from xenbackup.storage.destination import PointStore
@@ -78,7 +79,9 @@ class House:
         )
         return replace(
             found,
-            places=read_places(self.host, found.volumes, found.groups, self.configuration),
+            places=read_places(
+                self.host, found.volumes, found.groups, self.configuration, PLACES_PROBE.ask
+            ),
             monitored=self._find_monitored(found),
             no_suspend=find_no_suspend(self.host, found.domains) if whole else frozenset(),
         )

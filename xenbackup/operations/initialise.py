@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from xenbackup.config import jobs_folder
@@ -18,6 +19,7 @@ from xenbackup.inventory.places import read_places
 from xenbackup.model.inventory import Inventory, PlaceSight
 from xenbackup.model.job import Configuration, DestinationKind, DestinationSpec
 from xenbackup.model.printable import show_text
+from xenbackup.operations.probing import PLACES_PROBE
 from xenbackup.operations.tools import Tools
 from xenbackup.planning.initial_configuration import (
     FOLDERS_FOR_BACKUPS,
@@ -116,25 +118,41 @@ def _read_destination(path: str) -> SuggestedDestination:
 
 def _look_at_mounts(host: Host, inventory: Inventory) -> tuple[PlaceSight, ...]:
     """Mount points where backups may go, as places; the usual spool is the last."""
-    points = _list_mount_points(host, parse_mounts(read_host_text(host, _MOUNTS_FILE) or ""))
+    mounts = parse_mounts(read_host_text(host, _MOUNTS_FILE) or "")
+    points = _list_mount_points(host, mounts, _list_used_disks(mounts, inventory))
     specs = tuple(
         DestinationSpec(name=f"mount-{number}", kind=DestinationKind.IMAGES, path=point)
         for number, point in enumerate(points)
     )
     configuration = Configuration(destinations=specs)
-    return read_places(host, inventory.volumes, inventory.groups, configuration)
+    return read_places(host, inventory.volumes, inventory.groups, configuration, PLACES_PROBE.ask)
 
 
-def _list_mount_points(host: Host, mounts: Sequence[Mount]) -> list[str]:
-    points = []
+def _list_used_disks(mounts: Sequence[Mount], inventory: Inventory) -> frozenset[str]:
+    """Devices of the system and of guests' images, which may be mounted in several places.
+
+    On SUSE `/srv` is a subvolume of the Btrfs that the system and the images of guests lie on.
+    """
+    used = {"/", *(backing.mount_point for backing in inventory.backings)}
+    sources = (mount.source for mount in mounts if mount.point in used)
+    return frozenset(source for source in sources if source.startswith("/dev/"))
+
+
+def _list_mount_points(host: Host, mounts: Sequence[Mount], used: frozenset[str]) -> list[str]:
+    points: list[str] = []
     for mount in mounts:
         fits = mount.filesystem in _FILESYSTEMS and read_path(mount.point) == mount.point
+        fits = fits and mount.source not in used
         below = any(
             PurePosixPath(mount.point).is_relative_to(folder) for folder in FOLDERS_FOR_BACKUPS
         )
-        if fits and below and mount.point not in points and _is_writable(host, mount.point):
+        if fits and below and mount.point not in points:
             points.append(mount.point)
-    return points
+    keys = {point: f"writable {host.place(point)}" for point in points}
+    writable = PLACES_PROBE.ask(
+        {key: partial(_is_writable, host, point) for point, key in keys.items()}
+    )
+    return [point for point, key in keys.items() if writable.get(key)]
 
 
 def _is_writable(host: Host, path: str) -> bool:

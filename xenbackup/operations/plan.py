@@ -15,6 +15,7 @@ from xenbackup.model.setting import Setting
 from xenbackup.operations.debts import Unfinished, list_debt_problems
 from xenbackup.operations.half_restored import list_restore_problems
 from xenbackup.operations.house import House
+from xenbackup.operations.open_runs import is_at_work
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.zones import read_host_zone
 from xenbackup.planning.plan import plan_backup
@@ -52,7 +53,7 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     inventory = house.read_inventory(whole=True)
     plan = plan_backup(job, inventory, house.configuration, only_domain, _read_history(house))
     unfinished = find_unfinished(house)
-    plan = _refuse_unfinished_domains(job, plan, only_domain, unfinished)
+    plan = _refuse_unfinished_domains(house, job, plan, only_domain, unfinished)
     if not plan.domains and not plan.refused:
         wanted = only_domain or ", ".join(job.domains)
         raise PlanRefused(
@@ -167,22 +168,28 @@ def _read_history(house: House) -> tuple[RunResult, ...]:
 
 
 def _refuse_unfinished_domains(
-    job: Job, plan: Plan, only_domain: str, unfinished: Unfinished
+    house: House, job: Job, plan: Plan, only_domain: str, unfinished: Unfinished
 ) -> Plan:
     """The plan with every guest refused that a run of ours left paused, or not there at all.
 
     Without this a guest that is down because of us would not be missed: it is not in the list of
-    domains. One whose run only owes a removal is its owner's again, down or not. Guests that are in
-    the plan are looked at again under their lock.
+    domains, or stands there by its file as one that somebody shut off. One whose run only owes a
+    removal is its owner's again, down or not. A guest of the plan whose run a process is at work on
+    may be free when its turn comes: it is looked at again under its lock.
     """
     planned = {domain_plan.domain.name for domain_plan in plan.domains}
-    left = {
-        record.start.plan.domain.name: record.start
+    records = {
+        record.start.plan.domain.name: record
         for _, record in unfinished
         if record is not None and not record.owes
     }
-    wanted = [name for name in left if name not in planned and only_domain in ("", name)]
+    wanted = [
+        name
+        for name, record in records.items()
+        if only_domain in ("", name) and (name not in planned or not is_at_work(house, record))
+    ]
     names = select_domains(job, wanted)
+    left = {name: records[name].start for name in names}
     refused = tuple(
         RefusedDomain(
             name=name,
@@ -194,5 +201,6 @@ def _refuse_unfinished_domains(
         )
         for name in names
     )
+    domains = tuple(found for found in plan.domains if found.domain.name not in names)
     others = tuple(known for known in plan.refused if known.name not in names)
-    return replace(plan, refused=(*others, *refused))
+    return replace(plan, domains=domains, refused=(*others, *refused))

@@ -85,6 +85,8 @@ class Probe:
 
 PROBE = Probe()
 """The process's own: whoever asks for the status shares what is known to hang."""
+PLACES_PROBE = Probe(deadline_seconds=30.0)
+"""For those who decide by the answer: a disk that sleeps may take ten seconds to wake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +114,10 @@ def look_at_folder(folder: Path) -> Room:
     except OSError as error:
         problem = f"{folder} cannot be looked at: {error.strerror or error}."
         return Room(state=PlaceState.UNREADABLE, problem=problem)
+    read_only = found.f_flag & os.ST_RDONLY
     return Room(
         state=PlaceState.PRESENT,
+        problem=f"{folder} is mounted read-only: no point can be made there." if read_only else "",
         free_bytes=found.f_bavail * found.f_frsize,
         total_bytes=found.f_blocks * found.f_frsize,
     )

@@ -252,8 +252,8 @@ def restore_guest(context: RunContext) -> None:
     if is_started_since(context):
         note_let_run(context)
         raise RestoreFailed(
-            f"The memory image of {context.plan.domain.name} must not be restored: somebody started "
-            "the guest since it was saved."
+            f"The memory image of {context.plan.domain.name} must not be restored: "
+            "somebody started the guest since it was saved."
         )
     found = inspect_memory_image(context.memory_image)
     if not found.complete:

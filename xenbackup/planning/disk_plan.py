@@ -10,6 +10,7 @@ from xenbackup.model.inventory import Inventory
 from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, Job, SnapshotSize, StepName, StepSpec
 from xenbackup.model.plan import ExcludedDisk, PlannedDisk, SnapshotKind, VolumeKind
 from xenbackup.model.volume import LogicalVolume
+from xenbackup.planning.forecast import compute_useful_bytes
 from xenbackup.planning.presets import excludes_disk
 from xenbackup.planning.refusal import Refusal
 
@@ -170,6 +171,13 @@ def find_volume_fault(
             reason=f"{label} lies on physical volumes that are missing",
             hint="look at it with `pvs` and `vgs`; bring the disk back",
         )
+    if volume.inactive and not volume.thin:
+        # LVM leaves a thick snapshot as inactive as its origin; a thin one is activated by itself.
+        return VolumeFault(
+            code="disk-inactive",
+            reason=f"{label} is not active: neither it nor a snapshot of it can be read",
+            hint=f"`lvchange --activate y {volume.group}/{volume.name}`",
+        )
     if not snapshots:
         return None
     if volume.thick_snapshot:
@@ -181,6 +189,14 @@ def find_volume_fault(
             code="disk-locked",
             reason=f"{label} is locked, as by `pvmove`: LVM takes no snapshot of it",
             hint="wait for the move: `lvs -a -o +move_pv,copy_percent`",
+        )
+    if sum(group.name == volume.group for group in inventory.groups) > 1:
+        return VolumeFault(
+            code="group-ambiguous",
+            reason=f"{label} is in one of several volume groups of that name: LVM changes none of "
+            "them by it",
+            hint="`vgs -o +vg_uuid` lists them; hide guests' own groups from dom0 with a "
+            "`global_filter` in lvm.conf, or `vgrename UUID NEWNAME`",
         )
     group = inventory.find_group(volume.group)
     if group is not None and group.partial:
@@ -194,14 +210,16 @@ def find_volume_fault(
 
 
 def predict_snapshot_bytes(origin_bytes: int, size: SnapshotSize, extent_bytes: int) -> int:
-    """What `lvcreate -s` will take from the group, in bytes.
+    """What `lvcreate -s` will take from the group, in bytes; LVM's own reckoning, lvcreate.c.
 
-    The share is rounded up to whole extents, and one more extent covers the exception table, which
-    LVM adds (a 64 MiB origin at 10% became 12 MiB with 4 MiB extents: recorded lvs-after-snap).
+    A share is rounded up to whole extents, and to it comes the table that the *whole* origin would
+    need, a 256th of the origin: 500 GiB at 10% take 52 GiB. A size that is given in bytes is taken
+    as it is. What is more than the origin can ever use is reduced to that.
     """
+    useful = compute_useful_bytes(origin_bytes, extent_bytes) // extent_bytes
     if size.percent is not None:
-        wanted = origin_bytes * size.percent // 100
+        whole = -(-origin_bytes // extent_bytes)
+        wanted = -(-whole * size.percent // 100) + useful - whole
     else:
-        wanted = size.size_bytes or 0
-    extents = -(-wanted // extent_bytes) + (1 if size.percent is not None else 0)
-    return extents * extent_bytes
+        wanted = -(-(size.size_bytes or 0) // extent_bytes)
+    return min(wanted, useful) * extent_bytes

@@ -249,6 +249,14 @@ def _describe_place(place: DestinationStatus) -> Iterator[Finding]:
             message=place.problem or f"It is {place.state}.",
             hint=_hint_at_place(place),
         )
+    elif place.problem:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="destination-read-only",
+            subject=place.name,
+            message=place.problem,
+            hint="look at `dmesg` for the reason, then remount it",
+        )
     days = place.full_in_days
     if days is not None and days < FULL_SOON_DAYS:
         yield Finding(
@@ -306,15 +314,16 @@ def _describe_daemon(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Fi
             code="reload-refused",
             subject="configuration",
             message=f"Not taken over, the old definitions stay: {problem}",
-            hint=f"{hint}; once mended it is taken over within a minute".removeprefix("; "),
+            hint=_join(hint, "once mended it is taken over within a minute"),
         )
     for text in live.telling_problems:
+        problem, _, hint = text.partition(_INLINE_HINT)
         yield Finding(
             level=Level.WARNING,
             code="telling-failed",
             subject="telling",
-            message=text,
-            hint="`[notify]` and `[metrics]` of config.toml say how; the next message tries again",
+            message=problem,
+            hint=_join(hint, "the next message, or writing of the metrics, tries again"),
         )
     if live.stopping:
         yield Finding(
@@ -323,3 +332,8 @@ def _describe_daemon(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Fi
             subject="daemon",
             message=f"The daemon is stopping: {live.stopping}",
         )
+
+
+def _join(hint: str, more: str) -> str:
+    """Two hints as one; the first may be a sentence, or missing."""
+    return "; ".join(text for text in (hint.rstrip("."), more) if text)

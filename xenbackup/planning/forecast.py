@@ -157,9 +157,9 @@ def compute_reserve_bytes(group: VolumeGroup) -> int:
 def compute_useful_bytes(origin_bytes: int, extent_bytes: int) -> int:
     """The size at which a snapshot holds its whole origin with the tables: it cannot overflow.
 
-    dm-snapshot keeps a header and, for every 256 chunks of 4 KiB, a chunk of table; LVM rounds up
-    to extents, and reduces whatever is larger.
+    dm-snapshot keeps a header and, for every 256 chunks of 4 KiB, a chunk of table, the last of
+    which has room for its end; LVM rounds up to extents, and reduces whatever is larger.
     """
     chunks = -(-origin_bytes // _CHUNK_BYTES)
-    whole = (chunks + 2 + -(-chunks // _CHUNKS_PER_TABLE)) * _CHUNK_BYTES
+    whole = (1 + chunks + chunks // _CHUNKS_PER_TABLE + 1) * _CHUNK_BYTES
     return -(-whole // extent_bytes) * extent_bytes

@@ -15,7 +15,7 @@ from xenbackup.model.domain import Domain
 from xenbackup.model.inventory import Inventory, PlaceSight
 from xenbackup.model.plan import SnapshotKind
 from xenbackup.model.printable import show_text
-from xenbackup.planning.inventory_view import find_snapshot, judge_disk
+from xenbackup.planning.inventory_view import find_snapshot, judge_disk, predict_snapshots
 from xenbackup.planning.plan import estimate_image_bytes
 from xenbackup.planning.validation.places import find_server
 
@@ -168,7 +168,11 @@ def _describe_spool(inventory: Inventory, spool: PlaceSight) -> str:
 def compose_nightly(inventory: Inventory) -> str:
     """The text of `jobs/nightly.toml`: every guest, with the exceptions that this host needs."""
     guests = sorted(inventory.domains, key=lambda domain: domain.name)
-    remarks = [*_tell_unknown(inventory), *_tell_disks(guests, inventory)]
+    remarks = [
+        *_tell_unknown(inventory),
+        *_tell_disks(guests, inventory),
+        *_tell_groups(guests, inventory),
+    ]
     lines = [
         *_comment("Every guest, every night, with its memory where that can be."),
         "#",
@@ -204,6 +208,8 @@ def compose_nightly(inventory: Inventory) -> str:
         *(["", *remarks] if remarks else []),
         "",
         "[retention]",
+        "# The newest three whatever their day: a run on demand spares the night's.",
+        "last = 3",
         "daily = 7",
         "weekly = 4",
         "monthly = 6",
@@ -261,9 +267,27 @@ def _tell_disks(guests: Sequence[Domain], inventory: Inventory) -> Iterator[str]
                     "`auto` takes `cold` for this guest, which is away for the whole copy: mind "
                     "`max_away`."
                     if domain.exists
-                    else "only `cold` could take it, which needs it to run."
+                    else "only `cold` could take it, which needs it to run: leave this guest out "
+                    "with `exclude` while it is off, or it is refused every night."
                 )
                 yield from _comment(f"{label} takes no snapshot. So {away}")
+
+
+def _tell_groups(guests: Sequence[Domain], inventory: Inventory) -> Iterator[str]:
+    """Groups without room for the snapshots of a guest: many hosts give their guests all of it."""
+    for group in inventory.groups:
+        short = [
+            domain.name
+            for domain in guests
+            if predict_snapshots(domain, group, inventory) > group.free_bytes
+        ]
+        if short:
+            more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+            yield from _comment(
+                f"Volume group {group.name} has {show_size(group.free_bytes)} free, too little for "
+                f"the snapshots of {', '.join(short[:3])}{more}: a tenth of each disk. Until there "
+                f"is room (`vgextend {group.name}`), such a guest is refused."
+            )
 
 
 def _compose_override(domain: Domain, inventory: Inventory) -> Iterator[str]:

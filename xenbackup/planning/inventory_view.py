@@ -42,8 +42,10 @@ _LEFT_OUT = {
 _FAULTS = {
     "disk-merging": "a snapshot is being merged into it: wait for the end of that",
     "disk-incomplete": "it lies on physical volumes that are missing: bring them back",
+    "disk-inactive": "it is not active: `lvchange --activate y` makes it readable",
     "disk-is-snapshot": "no snapshot: it is itself a snapshot, and LVM takes none of it",
     "disk-locked": "no snapshot: LVM is moving it (pvmove); wait for the end of that",
+    "group-ambiguous": "no snapshot: another volume group has the name of its own",
     "group-incomplete": "no snapshot: its volume group lacks physical volumes",
 }
 
@@ -148,17 +150,28 @@ def reckon_group_rooms(inventory: Inventory) -> tuple[GroupRoom, ...]:
             GroupRoom(
                 group=group,
                 volumes=len(thick),
-                snapshot_bytes=sum(
-                    predict_snapshot_bytes(
-                        lv.size_bytes, DEFAULT_SNAPSHOT_SIZE, max(group.extent_size_bytes, 1)
-                    )
-                    for lv in thick
-                ),
+                snapshot_bytes=sum(_predict_snapshot(lv, group) for lv in thick),
                 # First letter `t` of lv_attr, lvs(8).
                 pools=tuple(lv for lv in volumes if lv.attributes[0:1] == "t"),
             )
         )
     return tuple(rooms)
+
+
+def predict_snapshots(domain: Domain, group: VolumeGroup, inventory: Inventory) -> int:
+    """Bytes of a group that thick snapshots of one guest's disks take."""
+    volumes = (
+        inventory.find_volume_by_uuid(backing.lv_uuid)
+        for backing in inventory.backings
+        if (backing.domain, backing.group) == (domain.name, group.name)
+        and find_snapshot(backing) is SnapshotKind.THICK
+    )
+    return sum(_predict_snapshot(volume, group) for volume in volumes if volume is not None)
+
+
+def _predict_snapshot(volume: LogicalVolume, group: VolumeGroup) -> int:
+    extent_bytes = max(group.extent_size_bytes, 1)
+    return predict_snapshot_bytes(volume.size_bytes, DEFAULT_SNAPSHOT_SIZE, extent_bytes)
 
 
 # Modules

@@ -10,7 +10,7 @@ from xenbackup.model.plan import DomainPlan, PlannedDisk, SnapshotKind
 from xenbackup.model.record import RunRecord
 from xenbackup.model.volume import VolumeGroup
 from xenbackup.planning.disk_plan import predict_snapshot_bytes
-from xenbackup.planning.forecast import compute_reserve_bytes, compute_useful_bytes
+from xenbackup.planning.forecast import compute_reserve_bytes
 from xenbackup.planning.validation.scene import show_mib
 
 _STEPS_DOWN = 8
@@ -86,10 +86,7 @@ def _apply(plan: DomainPlan, size: SnapshotSize, groups: Sequence[VolumeGroup]) 
         if disk.snapshot is not SnapshotKind.THICK:
             return disk
         extent = max(extents.get(disk.group, 1), 1)
-        predicted = min(
-            predict_snapshot_bytes(disk.size_bytes, size, extent),
-            compute_useful_bytes(disk.size_bytes, extent),
-        )
+        predicted = predict_snapshot_bytes(disk.size_bytes, size, extent)
         return replace(disk, snapshot_size_bytes=predicted)
 
     return replace(

@@ -90,7 +90,8 @@ def find_configuration_obstacle(domain: Domain) -> Iterator[Obstacle]:
         yield Obstacle(
             code="guest-unknown",
             reason="the toolstack shows no configuration for it: it is being built, or torn down",
-            hint="look at it with `xl list -l`",
+            # Up to Xen 4.4 xl draws a new uuid for it at each listing, and none is its own.
+            hint="look at it with `xl list -l`; before Xen 4.5 a guest needs a uuid= in its file",
         )
 
 

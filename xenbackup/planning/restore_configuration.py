@@ -41,7 +41,10 @@ def read_recorded_guest(configuration_json: str) -> RecordedGuest:
     configuration = read_configuration(configuration_json)
     building = configuration.get("b_info")
     building = building if isinstance(building, dict) else {}
-    kernel, ramdisk = building.get("kernel"), building.get("ramdisk")
+    # Older libxl keeps them within the part of paravirtual guests, as null or text.
+    older = building.get("type.pv")
+    older = older if isinstance(older, dict) else {}
+    kernel, ramdisk = (building.get(key) or older.get(key) for key in ("kernel", "ramdisk"))
     return RecordedGuest(
         disks=tuple(
             RecordedDisk(

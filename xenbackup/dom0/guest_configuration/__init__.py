@@ -8,7 +8,7 @@ from xenbackup.dom0.guest_configuration.devices import (
 )
 from xenbackup.dom0.guest_configuration.disks import list_prefixes, parse_disk_specification
 from xenbackup.dom0.guest_configuration.files import find_configurations
-from xenbackup.dom0.guest_configuration.reading import parse_configuration
+from xenbackup.dom0.guest_configuration.reading import parse_configuration, parse_identity
 from xenbackup.dom0.guest_configuration.rewriting import NewTarget, rewrite_configuration
 from xenbackup.dom0.guest_configuration.syntax import parse_settings
 from xenbackup.dom0.guest_configuration.values import (
@@ -36,6 +36,7 @@ __all__ = [
     "list_prefixes",
     "parse_configuration",
     "parse_disk_specification",
+    "parse_identity",
     "parse_interface_specification",
     "parse_pci_specification",
     "parse_settings",

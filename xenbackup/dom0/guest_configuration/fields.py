@@ -65,7 +65,8 @@ CREATION = (
 )
 SCHEDULING = _fields(Shape.NUMBER, "weight>cpu_weight", "cap", "period", "extratime")
 BUILDING = (
-    *_fields(Shape.TEXT, "kernel", "ramdisk", "cmdline", "device_tree", "bootloader"),
+    # By itself `extra` is the whole command line to every xl; `cmdline` came with Xen 4.5.
+    *_fields(Shape.TEXT, "kernel", "ramdisk", "cmdline>extra", "device_tree", "bootloader"),
     *_fields(Shape.TEXT, "bootloader_user", "device_model>device_model_override"),
     *_fields(Shape.TEXT, "device_model_user", "stubdomain_kernel", "stubdomain_ramdisk"),
     *_fields(Shape.TEXT, "device_model_ssid_label>device_model_stubdomain_seclabel"),

@@ -43,6 +43,16 @@ def parse_configuration(text: str, source: str) -> GuestConfiguration:
     return _Reader(parse_settings(text, source), source).read()
 
 
+def parse_identity(text: str, source: str) -> GuestConfiguration:
+    """Name, uuid, kind and memory alone, of a file which a toolstack has built a guest from.
+
+    xl passes over settings that it cannot use; what it took is not to be judged again.
+
+    Raises: ConfigurationError where the text stops being literal assignments, or names no guest.
+    """
+    return _Reader(parse_settings(text, source), source).read_identity()
+
+
 class _Reader:
     """One file's settings and the problems found among them so far."""
 
@@ -86,6 +96,18 @@ class _Reader:
         if self._problems:
             raise ConfigurationError(tuple(self._problems))
         return configuration
+
+    def read_identity(self) -> GuestConfiguration:
+        name = self._read_text("name")
+        if not name:
+            raise ConfigurationError((f"{self._source}: no name= is given.",))
+        return GuestConfiguration(
+            name=name,
+            kind=self._read_kind(),
+            source=self._source,
+            uuid=self._read_uuid(),
+            memory_mib=self._read_number("memory", _MEMORY_LIMIT_MIB) or 0,
+        )
 
     def _report(self, setting: Setting, sentence: str) -> None:
         self._problems.append(f"{self._source}:{setting.line}: {sentence}")

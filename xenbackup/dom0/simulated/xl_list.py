@@ -16,6 +16,7 @@ XEN_OVERHEAD_MIB = 42
 _REASONS = {"poweroff": 0, "reboot": 1, "suspend": 2, "crash": 3, "watchdog": 4, "soft-reset": 5}
 _REASON_LETTERS = "-rscwS"
 _LIST_HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
+_DEFAULTS_OMITTED_SINCE = (4, 5)
 
 
 def free_memory_mib(state: HostState) -> int:
@@ -87,7 +88,10 @@ def _columns(name: str, domid: int, memory_mib: int, vcpus: int) -> str:
 
 def _long_form(state: HostState, domain: Domain | None) -> str:
     """One element of `xl list -l`; "" for a domain that libxl has no configuration of."""
+    older = state.xen_version < _DEFAULTS_OMITTED_SINCE
     if domain is None:
+        if older:
+            return ""
         kib = state.dom0_memory_mib * 1024
         schedule = {"sched": "credit2", "weight": 256, "cap": 0}
         build = {"max_memkb": kib, "target_memkb": kib - 1, "sched_params": schedule}
@@ -97,22 +101,49 @@ def _long_form(state: HostState, domain: Domain | None) -> str:
         return print_json({"domid": 0, "config": config}, 4)
     if domain.dying or not domain.built:
         return ""  # libxl keeps a configuration only of what it has finished building
-    return f'{{\n        "domid": {domain.domid},\n        "config": {_render(domain)}\n    }}'
+    rendered = _render(domain, older=older)
+    return f'{{\n        "domid": {domain.domid},\n        "config": {rendered}\n    }}'
 
 
-def _render(domain: Domain) -> str:
+def _render(domain: Domain, *, older: bool) -> str:
     return _render_again(
         domain.configuration_json,
         (domain.name, domain.uuid, domain.memory_mib, domain.maximum_memory_mib),
         (domain.weight, domain.cap, domain.vcpus),
+        older,
     )
 
 
 @lru_cache(maxsize=64)
 def _render_again(
-    configuration_json: str, named: tuple[str, str, int, int], scheduled: tuple[int, int, int]
+    configuration_json: str,
+    named: tuple[str, str, int, int],
+    scheduled: tuple[int, int, int],
+    older: bool,
 ) -> str:
-    return print_json(_bring_up_to_date(configuration_json, named, scheduled), 8)
+    configuration = _bring_up_to_date(configuration_json, named, scheduled)
+    return print_json(_spell_in_full(configuration) if older else configuration, 8)
+
+
+def _spell_in_full(configuration: dict[str, object]) -> dict[str, object]:
+    """The configuration as libxl before Xen 4.5 printed it: nothing left out, null for no text.
+
+    What belongs to the guest's type, kernel and boot loader of a PV guest among it, is called `u`.
+    """
+    creation = cast(dict[str, object], configuration["c_info"])
+    build = dict(cast(dict[str, object], configuration["b_info"]))
+    own = dict(cast(dict[str, object], build.pop(f"type.{creation['type']}", {})))
+    for key in ("kernel", "ramdisk", "cmdline", "bootloader"):
+        own[key] = build.pop(key, None)
+    build["u"] = own
+    devices = {
+        kind: [
+            {"backend_domname": None, "script": None, **device}
+            for device in cast(list[dict[str, object]], configuration.get(kind, []))
+        ]
+        for kind in ("disks", "nics")
+    }
+    return {**configuration, "b_info": build, **devices}
 
 
 def current_configuration(domain: Domain) -> dict[str, object]:

@@ -14,6 +14,7 @@ _VCPU_HEADER = (
     "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n"
 )
 _POOL = "Pool-0"
+_CREDIT2_CAPS_SINCE = (4, 10)
 _LEAST_SHARE_LEFT = 0.9
 _ROOMY_MIB = 128
 """A small guest that loses more than a tenth of its memory dies of it."""
@@ -99,10 +100,11 @@ def run_sched_credit(session: Session, words: list[str]) -> int:
 
 
 def run_sched_credit2(session: Session, words: list[str]) -> int:
+    capped = session.state.xen_version >= _CREDIT2_CAPS_SINCE
     options = parse_xl_options(
         "sched-credit2",
         words,
-        "hd:w:c:p:sr:",
+        "hd:w:c:p:sr:" if capped else "hd:w:p:sr:",
         ["domain=", "weight=", "cap=", "cpupool=", "schedparam", "ratelimit_us="],
     )
     session.spend(0.02)
@@ -112,25 +114,29 @@ def run_sched_credit2(session: Session, words: list[str]) -> int:
         if weight or cap:
             raise ToolFailed(1, "Must specify a domain.\n")
         session.out(f"Cpupool {_POOL}: ratelimit=1000us\n")
-        session.out(_WEIGHT_HEADER + _weight_row("Domain-0", 0, 256, 0))
+        session.out(_weight_header(capped=capped))
+        session.out(_weight_row("Domain-0", 0, 256, 0, capped=capped))
         for domain in session.state.domains:
-            session.out(_weight_row(domain.name, domain.domid, domain.weight, domain.cap))
+            session.out(_weight_row_of(domain, capped=capped))
         return 0
     domain = _existing(session, chosen)
     if not weight and not cap:
-        session.out(
-            _WEIGHT_HEADER + _weight_row(domain.name, domain.domid, domain.weight, domain.cap)
-        )
+        session.out(_weight_header(capped=capped) + _weight_row_of(domain, capped=capped))
         return 0
     _set_weight(options, domain)
     return 0
 
 
-_WEIGHT_HEADER = "Name                                ID Weight  Cap\n"
+def _weight_header(*, capped: bool) -> str:
+    return f"{'Name':<33} {'ID':>4} {'Weight':>6}{'  Cap' if capped else ''}\n"
 
 
-def _weight_row(name: str, domid: int, weight: int, cap: int) -> str:
-    return f"{name:<33} {domid:4} {weight:6} {cap:4}\n"
+def _weight_row_of(domain: Domain, *, capped: bool) -> str:
+    return _weight_row(domain.name, domain.domid, domain.weight, domain.cap, capped=capped)
+
+
+def _weight_row(name: str, domid: int, weight: int, cap: int, *, capped: bool) -> str:
+    return f"{name:<33} {domid:4} {weight:6}{f' {cap:4}' if capped else ''}\n"
 
 
 def _set_weight(options: Options, domain: Domain) -> None:

@@ -31,6 +31,7 @@ def check_guests(scene: Scene) -> Iterator[Problem]:
         yield from _check_suspend(plan, scene.inventory)
         yield from _check_durability(plan, scene.inventory)
         yield from _check_pause(plan)
+        yield from _check_images(plan, scene.inventory)
 
 
 def _explain_refusal(scene: Scene, refused: RefusedDomain) -> Iterator[Problem]:
@@ -152,6 +153,25 @@ def _check_pause(plan: DomainPlan) -> Iterator[Problem]:
             hint=f"`xl unpause {name}`, if it was forgotten",
             domain=name,
         )
+
+
+def _check_images(plan: DomainPlan, inventory: Inventory) -> Iterator[Problem]:
+    """Files of which a copy is worth nothing by itself."""
+    name = plan.domain.name
+    for disk in plan.disks:
+        backing = inventory.find_backing(name, disk.vdev)
+        if backing is not None and backing.stands_on_another:
+            yield make_problem(
+                "image-on-another",
+                subject=f"{name}:{disk.vdev}",
+                message=(
+                    f"{name}: disk {disk.vdev} ({disk.path}) is no disk without the file below it, "
+                    "of which no copy is made."
+                ),
+                hint=f"keep that file (`qemu-img info --backing-chain {disk.path}` names it), or "
+                'make the image whole with `qemu-img rebase -b ""` while the guest is off',
+                domain=name,
+            )
 
 
 # What holds for any guest, of a job or not

@@ -15,7 +15,7 @@ from xenbackup.planning.validation.codes import make_problem
 
 _DOM0_HINT = (
     "set `dom0_mem=1024M,max:1024M` in `GRUB_CMDLINE_XEN_DEFAULT` of /etc/default/grub, then "
-    "`update-grub`; it counts from the next boot"
+    "`update-grub` or `grub2-mkconfig`; it counts from the next boot"
 )
 
 
@@ -45,7 +45,7 @@ def check_bus(inventory: Inventory) -> Iterator[Problem]:
             subject="D-Bus",
             message="systemd rules this host, but there is no system bus: guests that are restored "
             "begin in the unit of the service that restores them.",
-            hint="`apt install default-dbus-system-bus`",
+            hint="`apt install default-dbus-system-bus`; elsewhere dbus or dbus-broker",
         )
 
 
@@ -112,7 +112,7 @@ def check_pciback(inventory: Inventory) -> Iterator[Problem]:
             "pciback-unknown",
             subject="xen-pciback",
             message="Whether the initrd loads xen-pciback could not be read.",
-            hint="`lsinitramfs /boot/initrd.img-$(uname -r) | grep pciback`",
+            hint="`lsinitramfs /boot/initrd.img-$(uname -r) | grep pciback`; of dracut `lsinitrd`",
         )
     elif not pci.early:
         yield make_problem(
@@ -120,7 +120,8 @@ def check_pciback(inventory: Inventory) -> Iterator[Problem]:
             subject="xen-pciback",
             message="xen-pciback is not loaded by the initrd: devices may be taken by dom0's own "
             "drivers before they are hidden.",
-            hint="add `xen-pciback` to /etc/initramfs-tools/modules, then `update-initramfs -u`",
+            hint="add `xen-pciback` to /etc/initramfs-tools/modules, then `update-initramfs -u`; "
+            "to `force_drivers` in /etc/dracut.conf.d with dracut, then `dracut -f`",
         )
 
 
