@@ -146,6 +146,14 @@ def test_extra_file_is_found(destination: ImagesDestination, point: Path) -> Non
     assert ("xvdb.img", "is there and not in the manifest") == (finding.file, finding.message)
 
 
+def test_what_a_file_server_keeps_beside_its_files_is_no_damage(
+    destination: ImagesDestination, point: Path
+) -> None:
+    (point / "@eaDir").mkdir()
+    (point / ".nfs0000000002").write_bytes(b"")
+    assert () == destination.verify_point(POINT).findings
+
+
 def test_all_damage_is_named_at_once(destination: ImagesDestination, point: Path) -> None:
     flip_bit(point / "xvda.img", 0)
     (point / "memory.save").unlink()

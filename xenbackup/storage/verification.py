@@ -74,7 +74,9 @@ class PointVerifier:
         if self._disks_in_folder:
             expected |= {disk.file for disk in self._manifest.disks}
         for entry in self._folder.list_entries():
-            if entry.name not in expected and not is_mark(entry.name):
+            # File servers keep notes of their own beside everything: `@eaDir`, `.nfs0000…`.
+            servers_own = entry.name.startswith((".", "@"))
+            if entry.name not in expected and not is_mark(entry.name) and not servers_own:
                 yield VerifyFinding(file=entry.name, message="is there and not in the manifest")
 
     def _verify_texts(self) -> Iterator[VerifyFinding]:
