@@ -14,6 +14,8 @@ from xenbackup.planning.forecast import compute_useful_bytes
 from xenbackup.planning.presets import excludes_disk
 from xenbackup.planning.refusal import Refusal
 
+_OF_ONE_HOST = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "reiserfs", "zfs"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeFault:
@@ -83,10 +85,13 @@ def plan_disk(
     if snapshots and below is not None:
         return _plan_volume_below(disk, backing, below, inventory, size)
     if snapshots and not backing.can_reflink:
-        raise Refusal(
-            f"disk {disk.vdev} ({disk.target}) has no snapshot: {_explain_no_snapshot(backing)}",
-            'use preset = "cold" for this guest',
-        )
+        if domain.exists or not is_read_as_it_lies(backing):
+            why = _explain_no_snapshot(backing)
+            raise Refusal(
+                f"disk {disk.vdev} ({disk.target}) has no snapshot: {why}",
+                'use preset = "cold" for this guest',
+            )
+        snapshots = False
     return PlannedDisk(
         vdev=disk.vdev,
         path=backing.path or disk.target,
@@ -95,6 +100,15 @@ def plan_disk(
         snapshot=SnapshotKind.REFLINK if snapshots else SnapshotKind.NONE,
         grows=backing.regular_file and backing.format not in ("raw", "empty"),
     )
+
+
+def is_read_as_it_lies(backing: DiskBacking) -> bool:
+    """While its guest is shut off, is the disk read without a snapshot where it takes none?
+
+    Only where no other host can have the guest run on it, whose writes nobody would notice here: a
+    file on a file system that one host mounts at a time.
+    """
+    return backing.regular_file and backing.filesystem in _OF_ONE_HOST
 
 
 def _explain_no_snapshot(backing: DiskBacking) -> str:

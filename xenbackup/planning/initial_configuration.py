@@ -15,6 +15,7 @@ from xenbackup.model.domain import Domain
 from xenbackup.model.inventory import Inventory, PlaceSight
 from xenbackup.model.plan import SnapshotKind
 from xenbackup.model.printable import show_text
+from xenbackup.planning.choice import OFFLINE
 from xenbackup.planning.inventory_view import find_snapshot, judge_disk, predict_snapshots
 from xenbackup.planning.plan import estimate_image_bytes
 from xenbackup.planning.validation.places import find_server
@@ -262,7 +263,7 @@ def _tell_disks(guests: Sequence[Domain], inventory: Inventory) -> Iterator[str]
             label = f"{domain.name}: disk {backing.vdev} ({backing.target})"
             if not verdict.presets:
                 yield from _comment(f"{label}: {verdict.reason}.")
-            elif _lacks_snapshot(backing):
+            elif _lacks_snapshot(backing) and (domain.exists or OFFLINE not in verdict.presets):
                 away = (
                     "`auto` takes `cold` for this guest, which is away for the whole copy: mind "
                     "`max_away`."

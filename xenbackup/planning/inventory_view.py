@@ -12,7 +12,12 @@ from xenbackup.model.job import DEFAULT_SNAPSHOT_SIZE, StepName
 from xenbackup.model.pipeline import PRESETS
 from xenbackup.model.plan import SnapshotKind
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
-from xenbackup.planning.disk_plan import find_volume_fault, predict_snapshot_bytes
+from xenbackup.planning.choice import OFFLINE
+from xenbackup.planning.disk_plan import (
+    find_volume_fault,
+    is_read_as_it_lies,
+    predict_snapshot_bytes,
+)
 from xenbackup.planning.obstacles import has_unflushed_tables
 
 WITHOUT_SNAPSHOT = tuple(
@@ -94,7 +99,9 @@ def judge_disk(backing: DiskBacking, inventory: Inventory) -> DiskVerdict:
     snapshot = find_snapshot(backing)
     why = _explain_fault(backing, inventory, snapshots=True)
     if why or snapshot is SnapshotKind.NONE:
-        return DiskVerdict(presets=WITHOUT_SNAPSHOT, reason=why or _explain_no_snapshot(backing))
+        lies = () if why or not is_read_as_it_lies(backing) else (OFFLINE,)
+        presets = (*WITHOUT_SNAPSHOT, *lies)
+        return DiskVerdict(presets=presets, reason=why or _explain_no_snapshot(backing))
     guest = inventory.find_domain(backing.domain)
     if guest is not None and has_unflushed_tables(
         guest, writable=backing.writable, image_format=backing.format

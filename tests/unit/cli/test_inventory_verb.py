@@ -136,7 +136,7 @@ def test_json_of_a_part_has_that_part_alone(
 def test_json_spells_out_what_the_tables_say() -> None:
     found = json.loads(json.dumps(shape_inventory(INVENTORY, "xl"), allow_nan=False))
     disks = {(disk["domain"], disk["vdev"]): disk for disk in found["disks"]}
-    assert ["cold"] == disks["mail", "xvda"]["presets"]
+    assert ["cold", "offline"] == disks["mail", "xvda"]["presets"]
     assert "reflink" == disks["mail", "xvdb"]["snapshot"]
     assert [{"domain": "numa", "vdev": "xvda"}] == disks["firewall", "hda"]["shared_with"]
     assert [] == disks["old", "xvda"]["presets"]
