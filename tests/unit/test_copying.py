@@ -19,6 +19,7 @@ from xenbackup.storage.copying import (
     GRAIN_SIZE_BYTES,
     CopyResult,
     copy_blocks,
+    fit_block_size,
     hash_blocks,
     write_differences,
 )
@@ -95,6 +96,44 @@ def test_differences_make_the_target_equal_and_touch_only_what_differs(
     assert differing == result.bytes_written
     assert len(content) - differing == result.same_bytes
     assert differing == sum(len(written) for _, written in target.writes)
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "mebibytes"),
+    [(0, 4), (1, 4), (512, 4), (513, 8), (2048, 16), (8192, 64), (1 << 20, 64)],
+)
+def test_large_disks_have_larger_blocks(gibibytes: int, mebibytes: int) -> None:
+    """2 TiB in blocks of 4 MiB have digests that a dom0's memory has no room for."""
+    assert mebibytes << 20 == fit_block_size(gibibytes << 30, BLOCK_SIZE_BYTES)
+
+
+@pytest.mark.parametrize("copy", [copy_blocks, write_differences])
+def test_copy_of_a_large_disk_says_which_blocks_it_took(
+    copy: Callable[..., CopyResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xenbackup.storage.copying.BLOCKS_WANTED", 2)
+    content = bytes(range(7)) * BLOCK
+    target = MemoryDevice(bytes(len(content)))
+    result = copy(MemoryDevice(content), target, size_bytes=len(content), block_size_bytes=BLOCK)
+    assert 4 * BLOCK == result.block_size_bytes
+    assert expect_digests(content, 4 * BLOCK) == result.block_digests
+    assert content == target.content
+
+
+@pytest.mark.parametrize("copy", [copy_blocks, write_differences])
+def test_blocks_of_what_is_restored_stay_what_they_were(
+    copy: Callable[..., CopyResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xenbackup.storage.copying.BLOCKS_WANTED", 2)
+    content = bytes(range(7)) * BLOCK
+    result = copy(
+        MemoryDevice(content),
+        MemoryDevice(bytes(len(content))),
+        size_bytes=len(content),
+        block_size_bytes=BLOCK,
+        expected_digests=expect_digests(content),
+    )
+    assert BLOCK == result.block_size_bytes
 
 
 def test_a_single_changed_bit_is_found_by_the_comparison() -> None:

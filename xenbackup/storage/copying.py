@@ -23,17 +23,23 @@ from xenbackup.system.block_device import BlockDevice, allocate_buffer
 
 __all__ = [
     "BLOCK_SIZE_BYTES",
+    "BLOCK_SIZE_LIMIT_BYTES",
     "GRAIN_SIZE_BYTES",
     "BandwidthLimit",
     "Cancelled",
     "CopyProgress",
     "CopyResult",
     "copy_blocks",
+    "fit_block_size",
     "hash_blocks",
     "write_differences",
 ]
 
 BLOCK_SIZE_BYTES = 4 << 20
+BLOCKS_WANTED = 1 << 17
+"""At most, of one disk: each has a digest, and the manifest of 2 TiB in 4 MiB blocks took 314 MiB
+of memory to write. So disks of more than 512 GiB have larger blocks."""
+BLOCK_SIZE_LIMIT_BYTES = 64 << 20
 _RING_SLOTS = 4
 
 CopyProgress = Callable[[int, int], None]
@@ -100,6 +106,15 @@ class _Tally:
         self.same += stored.same
 
 
+def fit_block_size(size_bytes: int, block_size_bytes: int) -> int:
+    """The block size, doubled until a disk has no more blocks than wanted, or up to the limit."""
+    while size_bytes > block_size_bytes * BLOCKS_WANTED and (
+        2 * block_size_bytes <= BLOCK_SIZE_LIMIT_BYTES
+    ):
+        block_size_bytes *= 2
+    return block_size_bytes
+
+
 def copy_blocks(
     source: BlockDevice,
     target: BlockDevice,
@@ -116,11 +131,14 @@ def copy_blocks(
 
     `sparse` leaves zero grains unwritten: only for a target that reads as zeros throughout (a
     fresh file), since elsewhere the old content would show. `expected_digests` are the digests
-    that the source's blocks must have; a block is compared before it is written.
+    that the source's blocks must have; a block is compared before it is written. Without them the
+    blocks of a large disk are larger (`fit_block_size`).
 
     Raises: CopyFailed naming offset and device (read or write error, a size that is not
     `size_bytes` before or after); CopyCancelled; PointDamaged for a block that is not as expected.
     """
+    if not expected_digests:
+        block_size_bytes = fit_block_size(size_bytes, block_size_bytes)
 
     def store(offset: int, block: memoryview) -> _Stored:
         if not sparse:
@@ -160,6 +178,8 @@ def write_differences(
     `stale_chunks` is for a target in a thin pool that does not zero its chunks (`grains.py`).
     Other arguments and errors as for `copy_blocks`; a target that cannot be read fails too.
     """
+    if not expected_digests:
+        block_size_bytes = fit_block_size(size_bytes, block_size_bytes)
     old = allocate_buffer(block_size_bytes)
     left = LeftZeros(size_bytes) if stale_chunks else None
 

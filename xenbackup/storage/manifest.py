@@ -25,6 +25,7 @@ from xenbackup.model.job import Consistency
 from xenbackup.model.names import is_run_id
 from xenbackup.model.plan import VolumeKind
 from xenbackup.model.point import HostFacts, Manifest, StoredBacking, StoredDisk, StoredMemory
+from xenbackup.storage.copying import BLOCK_SIZE_LIMIT_BYTES
 from xenbackup.system.folder import is_plain_name
 
 SCHEMA = 1
@@ -38,7 +39,7 @@ MANIFEST_LIMIT_BYTES = 256 << 20
 VDEV_PATTERN = r"\A[a-z][a-z0-9]{0,15}\Z"
 _RESERVED_FILES = frozenset((MANIFEST_FILE, DOMAIN_FILE, CONFIGURATION_FILE))
 _BLOCKS_LIMIT = 1 << 23
-_BLOCK_SIZE_RANGE = (64 << 10, 64 << 20)
+_BLOCK_SIZE_RANGE = (64 << 10, BLOCK_SIZE_LIMIT_BYTES)
 _CLOSING = re.compile(rb'  "checksum": "([0-9a-f]{64})"\n}\n\Z')
 _DIGEST_RUN = re.compile(r"([0-9a-f]{64})(?:\*([1-9][0-9]{0,8}))?")
 
