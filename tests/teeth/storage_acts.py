@@ -13,6 +13,14 @@ DURABLE = "tests/unit/test_durable.py"
 
 STORAGE_TEETH = (
     Tooth(
+        name="domain-folder-synced",
+        act="the name of a guest's folder is durable before anything is put into it",
+        file="storage/shelf.py",
+        text="            self.root.sync()\n            opened = self",
+        instead="            opened = self",
+        tests=(f"{ORDER}::test_a_point_after_a_kill_anywhere_outlives_a_power_cut",),
+    ),
+    Tooth(
         name="zeros-looked-at-again",
         act="zeros left alone in a pool that does not zero its chunks are looked at again",
         file="storage/copying.py",

@@ -84,6 +84,25 @@ def test_a_point_is_invisible_or_complete_wherever_the_power_fails(
     assert [False] * (calls - 1) + [not renames_too] == visible
 
 
+def test_a_point_after_a_kill_anywhere_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie in a folder whose maker was killed before that folder's name was durable."""
+    for cut_at in range(1, count_calls(tmp_path, monkeypatch, store) + 1):
+        place = tmp_path / str(cut_at)
+        place.mkdir()
+        supply = PowerSupply(cut_at)
+        destination = make_destination(place)
+        with supply.plugged_in(monkeypatch):
+            store(destination, place)
+        supply.cut_at = 0
+        with supply.plugged_in(monkeypatch):
+            store_point(ImagesDestination(destination.folder, "usb"), point=OTHER_POINT)
+        supply.lose_unsynced(place, renames_too=True, names_too=True)
+        found = ImagesDestination(destination.folder, "usb")
+        assert found.verify_point(OTHER_POINT).good, f"killed at call {cut_at}"
+
+
 def test_a_published_point_is_on_the_disk_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,8 @@ class Shelf:
                 self._make_domain(folder, domain, identity, point)
             elif entry.kind is not EntryKind.FOLDER:
                 continue
+            # Whoever made it may have been killed before its name was durable.
+            self.root.sync()
             opened = self.root.open_folder(folder)
             if self._read_owner(opened, identity, domain) == identity:
                 return opened
@@ -104,7 +106,6 @@ class Shelf:
             self.root.remove_tree(temporary)
             if self.root.find(folder) is None:
                 raise
-        self.root.sync()
 
     def _read_owner(self, folder: Folder, identity: str, domain: str) -> str:
         """Identity that a folder belongs to; one that says nothing is judged by its points."""
