@@ -159,7 +159,8 @@ class _HostJudge:
             if not self.doings.may_be_down:
                 yield f"{name} is down"
             return
-        if self.elsewhere:
+        # What its migration has left here is that, whoever might have noticed.
+        if self.elsewhere or (guest.name.endswith(AWAY_SUFFIX) and not guest.executing):
             yield from self._judge_left_behind(guest)
             return
         yield from self._judge_state(guest)

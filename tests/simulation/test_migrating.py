@@ -136,6 +136,26 @@ def test_seed_without_migration_tells_the_story_that_it_always_told(
     assert migrated > 5
 
 
+def test_guest_that_is_migrated_away_after_a_reboot_may_be_left_behind(player: Player) -> None:
+    """The host's own service had started it before, and starts it no second time."""
+    phases = [
+        [Event(kind="reboot", moment="journal:resuming")],
+        [Event(kind="act", what=MIGRATE, moment="journal:hands-off")],
+    ]
+    schedule = Schedule(
+        seed=0,
+        world=WEB,
+        preset="cold",
+        autostart=True,
+        xendomains_first=True,
+        handshake_fails=True,
+        phases=phases,
+    )
+    verdict = player.play_schedule(schedule)
+    assert [] == verdict.wrongs, "\n".join(verdict.story)
+    assert MIGRATE in verdict.struck
+
+
 @pytest.mark.parametrize("preset", ["crash", "checkpoint", "snapshot", "cold"])
 @pytest.mark.parametrize("moment", ["journal:step-began", "journal:staging", "journal:run-ended"])
 def test_nobody_starts_here_what_was_migrated_away(
