@@ -16,6 +16,7 @@ from tests.simulation.director import Ledger
 from tests.simulation.migrating import (
     AWAY_SUFFIX,
     MIGRATE,
+    SERVICE_SAVED,
     is_beyond_notice,
     was_read_elsewhere,
 )
@@ -115,6 +116,8 @@ def judge_end(
 def _runs_elsewhere(schedule: Schedule, ledger: Ledger) -> bool:
     """The guest was migrated away, and the host's own service did not start it here again."""
     if MIGRATE not in ledger.done or is_beyond_notice(ledger.story):
+        return False
+    if SERVICE_SAVED in ledger.done:
         return False
     return not (schedule.autostart and "rebooted" in ledger.done)
 

@@ -17,7 +17,7 @@ from tests.simulation.acts import Doings, act, find_guest, remove_foreign_volume
 from tests.simulation.director import EXIT_CODES, MARKED_GONE, Director, Ledger
 from tests.simulation.figures import Verdict
 from tests.simulation.judging import judge_end, judge_start
-from tests.simulation.migrating import MIGRATE, end_migration
+from tests.simulation.migrating import AWAY_SUFFIX, MIGRATE, SERVICE_SAVED, end_migration
 from tests.simulation.quickening import quickened
 from tests.simulation.restoring import restore_a_point
 from tests.simulation.schedule import ENDINGS, Event, Schedule, draw_schedule
@@ -327,6 +327,8 @@ class _Game:
             for path in host.place("/var/lib/xen/save").iterdir():
                 if path.name == self.world.guest:
                     saved = inspect_memory_image(path).complete
+                if path.name.endswith(AWAY_SUFFIX):
+                    self.ledger.note_act(SERVICE_SAVED)
                 host.mark_synced(str(path))
         lost = host.cut_power()
         marks = [line for line in self.ledger.story if line in (SAVING, VERIFIED)]

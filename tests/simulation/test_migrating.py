@@ -136,6 +136,19 @@ def test_seed_without_migration_tells_the_story_that_it_always_told(
     assert migrated > 5
 
 
+def test_host_that_goes_down_in_order_saves_what_was_left_behind(player: Player) -> None:
+    phases = [
+        [
+            Event(kind="act", what=MIGRATE, moment="journal:returned"),
+            Event(kind="reboot", moment="journal:staging"),
+        ]
+    ]
+    schedule = Schedule(seed=0, world=WEB, preset="snapshot", handshake_fails=True, phases=phases)
+    verdict = player.play_schedule(schedule)
+    assert [] == verdict.wrongs, "\n".join(verdict.story)
+    assert MIGRATE in verdict.struck
+
+
 def test_guest_that_is_migrated_away_after_a_reboot_may_be_left_behind(player: Player) -> None:
     """The host's own service had started it before, and starts it no second time."""
     phases = [
