@@ -19,7 +19,7 @@ from xenbackup.dom0.simulated.xl_power import disconnect, forget_domain
 AWAY_SUFFIX = "--migratedaway"
 MIGRATE, END_MIGRATION = "migrate-away", "end-migration"
 SERVICE_SAVED = "left-behind-saved"
-"""The host's own service saved what a migration had left behind; it lets that run at the next boot."""
+"""The host's own service saved what a migration had left behind, and lets it run after its boot."""
 PATIENCE_SECONDS = 60.0
 """How long a guest has to acknowledge that it is to suspend."""
 ELSEWHERE_SECONDS = 2.0
