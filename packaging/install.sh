@@ -2,6 +2,8 @@
 # xenbackup on a host without dpkg: `packaging/install.sh install|uninstall`, as root.
 # PREFIX (/usr/local) gets the program, /etc its units: what a package would put there is left alone.
 set -eu
+# Members of the groups use the program too, whatever root's own umask is.
+umask 022
 
 PREFIX=${PREFIX:-/usr/local}
 PYTHON=${PYTHON:-python3}

@@ -10,8 +10,12 @@ from tests.house import make_job
 from tests.service.floors import DUE_AT, Floor, order
 from tests.service.living import DaemonHost, Strike, wait_for
 from xenbackup.errors import ExitCode, Interrupted, Locked
+from xenbackup.model.job import Limits
+from xenbackup.model.plan import RefusedDomain
 from xenbackup.model.run import Outcome
+from xenbackup.operations.plan import plan_round
 from xenbackup.service import ledger as ledgers
+from xenbackup.service import rounds
 from xenbackup.service.control.client import ControlClient
 from xenbackup.service.control.events import Attached
 from xenbackup.service.control.protocol import RunRequest
@@ -65,6 +69,29 @@ def test_cancelled_round_is_not_joined(floor: Floor) -> None:
     first, _ = floor.ledger.join_or_accept(order())
     first.cancel("cancelled by user 0")
     assert not join(floor, order())[1]
+
+
+def test_run_of_a_guest_that_another_one_has_waits_for_its_volume_group_too(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plan cannot be made while it is away, so where its disks lie is known from that other."""
+    first, _ = floor.ledger.join_or_accept(order())
+    first.start()
+    wait_for(floor.queue.list_waiting)
+    (under_way,) = floor.queue.take_ready(Limits(), floor.house.host.now())
+    assert under_way.groups
+    left = RefusedDomain(
+        name=under_way.domain, uuid="", reason="its run has not ended", may_pass=True
+    )
+    empty = replace(plan_round(floor.house, first.job, ""), domains=(), refused=(left,))
+    monkeypatch.setattr(rounds, "plan_round", lambda *_: empty)
+    second, _ = floor.ledger.join_or_accept(order())
+    second.start()
+    (waiting,) = wait_for(floor.queue.list_waiting)
+    assert (under_way.identity, under_way.groups) == (waiting.identity, waiting.groups)
+    second.cancel("seen")
+    floor.workers.begin(under_way)
+    floor.run_until_ended()
 
 
 def test_too_many_rounds_are_refused_in_words_and_the_same_is_still_joined(

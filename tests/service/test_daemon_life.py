@@ -6,10 +6,14 @@ import json
 import os
 import pwd
 import signal
+import socket
+from pathlib import Path
 
 import pytest
 
-from tests.service.living import DaemonHost, Strike, wait_for
+from tests.service.living import PATIENCE_SECONDS, DaemonHost, Strike, wait_for
+from xenbackup.service.daemon import LOCK_FILE
+from xenbackup.system.durable import FileLock, make_private_folder
 
 INTERRUPTED = 130
 LOCKED = 11
@@ -56,6 +60,28 @@ def test_second_daemon_is_refused_and_the_first_goes_on(host: DaemonHost) -> Non
     assert "run the daemon" in second.log_path.read_text()
     assert first.process.poll() is None
     assert 0 == host.call("run", "on-demand").returncode
+
+
+def test_daemon_that_systemd_starts_takes_over_once_a_killed_one_lets_go(
+    host: DaemonHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel keeps what is left of a killed process for as long as one of its threads hangs."""
+    state = make_private_folder(host.directory / "var/lib/xenbackup")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_SECONDS)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        def wait_until_told(text: str) -> None:
+            while text not in manager.recv(1 << 16).decode():
+                pass
+
+        with FileLock(state / LOCK_FILE, "run the daemon"):
+            daemon = host.start(wait=False)
+            wait_until_told("STATUS=Waiting for another daemon to end.")
+            assert daemon.process.poll() is None
+        wait_until_told("READY=1")
+    assert 0 == daemon.stop()
 
 
 def test_idle_daemon_stops_at_once_and_takes_its_socket_along(host: DaemonHost) -> None:

@@ -38,6 +38,8 @@ def test_failed_night_is_told_by_the_next_daemon_when_one_is_killed_before_it_co
         daemon = host.start()
         host.advance(3 * HOUR)
         daemon.wait_for_event("round-ended")
+        # Sent by a thread of its own: a kill could come before it.
+        wait_for(lambda: "/ping/start" in server.paths())
         daemon.kill()
         again = host.start()
         assert 0 == again.stop()

@@ -18,10 +18,12 @@ import pytest
 from tests.house import build_house
 from tests.pipeline.strikes import run_killed_at
 from tests.service.living import DaemonHost, wait_for
-from xenbackup.errors import Locked, StateFailed
+from tests.unit.restore_house import RestoreWatcher, Site
+from xenbackup.errors import Interrupted, Locked, StateFailed
 from xenbackup.operations.house import House
 from xenbackup.operations.recover import RecoveredRun
 from xenbackup.operations.removals import FinishedRemovals
+from xenbackup.operations.restore import restore_point
 from xenbackup.service import recovery as recoveries
 from xenbackup.service.attention import Attention
 from xenbackup.service.recovery import FIRST_RETRY_SECONDS, Recovery
@@ -88,11 +90,13 @@ def recoverer(monkeypatch: pytest.MonkeyPatch) -> Recoverer:
     return found
 
 
-def make_recovery(recoverer: Recoverer, tmp_path: Path, **options: object) -> Recovery:
-    house = cast(House, SimpleNamespace(state_folder=tmp_path))
+def make_recovery(
+    recoverer: Recoverer, tmp_path: Path, *, house: House | None = None, **options: object
+) -> Recovery:
+    found = house or cast(House, SimpleNamespace(state_folder=tmp_path))
     notifier = Notifier({})
     return Recovery(
-        lambda: house,
+        lambda: found,
         notifier,
         Attention(notifier),
         on_change=recoverer.wake,
@@ -205,6 +209,30 @@ def test_run_of_another_process_is_looked_at_until_it_has_ended(
     recovery.look()
     wait_for(lambda: recoverer.woken)
     assert recovery.due_in_seconds is None
+
+
+def test_restore_that_is_at_work_is_told_of_only_once_it_was_cut_off(
+    recoverer: Recoverer, tmp_path: Path
+) -> None:
+    site = Site(tmp_path / "host")
+    point = site.back_up("crash")
+    site.lose()
+    watcher = RestoreWatcher()
+    with pytest.raises(Interrupted):
+        cut = partial(watcher.acts.count, "restore xvdb")
+        plan = site.plan(point)
+        restore_point(site.house, plan, watcher, lambda: "a kill" if cut() else "")
+    recovery = make_recovery(recoverer, tmp_path, house=site.house)
+    with site.house.lock_domain("web", "restore web"):
+        recovery.recover_first()
+        assert () == recovery.messages
+        due = recovery.due_in_seconds
+        assert due is not None and due <= FIRST_RETRY_SECONDS
+    let_time_come(recovery)
+    recovery.look()
+    wait_for(lambda: recoverer.woken)
+    told = " ".join(recovery.messages)
+    assert "of web did not end: its disks hold neither the old nor the new" in told
 
 
 def test_runs_of_our_own_that_are_under_way_are_no_reason_to_look_again(

@@ -247,3 +247,58 @@ def test_purge_leaves_the_memory_of_a_guest_that_is_away(tmp_path: Path, state: 
     assert image.exists()
     assert (state / "journals" / "20270101T000000Z-abcdef.jsonl").exists()
     assert "memory of a guest" in told
+
+
+def run_prerm(tmp_path: Path, recovery_exit_code: int) -> str:
+    """`prerm remove` with its folders below `tmp_path`, and a recovery that ends so."""
+    text = (PACKAGING / "debian" / "prerm").read_text()
+    for place in ("/var/lib/xenbackup", "/run/systemd/system", "/proc/xen"):
+        text = text.replace(place, f"{tmp_path}{place}")
+    (tmp_path / "proc/xen").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "prerm").write_text(text)
+    command = tmp_path / "bin/xenbackup"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f"#!/bin/sh\nexit {recovery_exit_code}\n")
+    command.chmod(0o755)
+    done = subprocess.run(
+        ["sh", tmp_path / "prerm", "remove"],
+        env={**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_purge_leaves_the_records_of_what_the_last_recovery_could_not_settle(
+    tmp_path: Path, state: Path
+) -> None:
+    """A purge of an installed package follows its removal at once: the spool may lie elsewhere, and
+    a snapshot that is held open has no file in it."""
+    assert "Its records stay" in run_prerm(tmp_path, 1)
+    _, told = run_purge(tmp_path)
+    assert (state / "journals" / "20270101T000000Z-abcdef.jsonl").exists()
+    assert "not all that earlier runs left on this host could be settled" in told
+
+
+def test_purge_removes_the_records_once_a_later_recovery_has_settled_all(
+    tmp_path: Path, state: Path
+) -> None:
+    run_prerm(tmp_path, 1)
+    assert "" == run_prerm(tmp_path, 0)
+    _, told = run_purge(tmp_path)
+    assert (False, "") == (state.exists(), told)
+
+
+def test_nothing_is_recovered_where_no_run_ever_began(tmp_path: Path, state: Path) -> None:
+    """On a host that was never configured there may be no toolstack to ask."""
+    shutil.rmtree(state / "journals")
+    assert "" == run_prerm(tmp_path, 1)
+    assert "" == run_purge(tmp_path)[1]
+
+
+def test_what_is_installed_by_hand_is_for_all_to_use_whatever_the_umask() -> None:
+    """Hardened hosts have 027 or 077: members of the groups could not even start the command."""
+    lines = (PACKAGING / "install.sh").read_text().splitlines()
+    first_command = next(line for line in lines if line and not line.startswith(("#", "set ")))
+    assert "umask 022" == first_command

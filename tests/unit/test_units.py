@@ -10,7 +10,8 @@ import pytest
 
 from xenbackup.cli.verbs import PLACES, load_verb
 from xenbackup.config.values import is_name
-from xenbackup.service.daemon import AFTERWARDS_SECONDS
+from xenbackup.errors import ExitCode
+from xenbackup.service.daemon import AFTERWARDS_SECONDS, HANDOVER_SECONDS
 from xenbackup.service.recovery import EXTENSION_SECONDS
 
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
@@ -181,6 +182,15 @@ def test_daemon_is_started_again_however_often_it_fails() -> None:
     assert ["main"] == settings["Service.NotifyAccess"]
     assert settings["Service.WatchdogSec"]
     assert ["/bin/kill -HUP $MAINPID"] == settings["Service.ExecReload"]
+
+
+def test_a_wrong_configuration_alone_keeps_the_daemon_from_being_started_again() -> None:
+    """Whoever holds its lock may be a killed process, which lets go when nobody is there to see."""
+    expected = {str(int(ExitCode.USAGE))}
+    assert expected == read_words("xenbackup.service", "Service.RestartPreventExitStatus")
+    (start_seconds,) = read_settings("xenbackup.service")["Service.TimeoutStartSec"]
+    assert "5min" == start_seconds
+    assert HANDOVER_SECONDS < 5 * 60
 
 
 def test_host_without_configuration_or_hypervisor_is_no_failure() -> None:

@@ -20,13 +20,12 @@ from xenbackup.operations.debts import (
     make_debt_problem,
 )
 from xenbackup.operations.half_restored import list_cut_off_restores
-from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
 from xenbackup.operations.open_runs import is_at_work, is_followed
+from xenbackup.operations.own_points import read_own
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.tellable import describe_telling, list_telling_problems
 from xenbackup.operations.zones import read_host_zone
-from xenbackup.planning.counted_points import select_own
 from xenbackup.planning.plan import plan_backup
 from xenbackup.planning.validation import CODES, Check, make_problem, validate, validate_host
 from xenbackup.planning.validation.volumes import find_pools
@@ -177,8 +176,7 @@ def _list_damaged(house: House) -> Iterator[Problem]:
     """
     marked: tuple[MarkedPoint, ...] = ()
     with suppress(XenbackupError):
-        known, found_damaged = house.catalog.list_points(), house.catalog.list_damaged()
-        marked = select_own(known, found_damaged, read_hostname(house.host)).damaged
+        marked = read_own(house).damaged
     for found in marked:
         yield make_problem(
             "point-damaged",

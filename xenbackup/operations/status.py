@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from xenbackup import __version__
 from xenbackup.dom0.guest_configuration import find_configurations
@@ -32,22 +33,29 @@ from xenbackup.model.status import (
     RunState,
     StatusReport,
 )
-from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
 from xenbackup.operations.open_runs import list_open_runs
+from xenbackup.operations.own_points import find_own
 from xenbackup.operations.points import list_points
 from xenbackup.operations.probing import PROBE, Probe, Room, look_at_folders, look_at_groups
 from xenbackup.operations.promise_starts import find_starts
+from xenbackup.operations.reconciling import refresh_catalog
 from xenbackup.operations.runs import complete_catalog
 from xenbackup.operations.zones import find_zone
 from xenbackup.planning.beginnings import choose_begin, find_next_beginning
-from xenbackup.planning.counted_points import OwnPoints, is_ahead, is_sound, select_own
+from xenbackup.planning.counted_points import (
+    CLOCK_TOLERANCE,
+    OwnPoints,
+    is_ahead,
+    is_sound,
+)
 from xenbackup.planning.filling import HORIZON_DAYS, Pace, forecast_filling
 from xenbackup.planning.findings import judge_report
 from xenbackup.planning.promises import Promise, find_pace, find_promise
 from xenbackup.planning.rounds import LATELY, add_rounds, group_rounds, read_begin
 from xenbackup.planning.status import Evidence, judge_domains
 from xenbackup.records.accepted_rounds import RoundFolder
+from xenbackup.records.catalog import Catalog
 from xenbackup.records.catalog_rows import RunEntry
 
 RUNS_TOLD = 500
@@ -56,7 +64,6 @@ DAMAGED_TOLD = 100
 """Newest points found damaged that a report lists."""
 FUTURE_TOLD = 100
 """Newest points from the future that a report lists."""
-_RUNS_READ = 2000
 _TEXT_LIMIT_LETTERS = 400
 
 
@@ -95,14 +102,12 @@ def gather_status(
     now = house.host.now()
     probe = probe or PROBE
     hostname = hostname or os.uname().nodename
-    entries, points, damaged, catalog_problem = _read_catalog(house, probe)
-    own = select_own(points, damaged, read_hostname(house.host))
+    since = now - LATELY
+    runs, points, damaged, catalog_problem = _read_catalog(house, probe, now)
+    own = find_own(house, points, damaged)
     future = _list_future(own, now)
     noted = dict(() if catalog_problem else house.catalog.list_schedules())
     starts = find_starts(house.jobs, noted, own.points, now)
-    # A run of a night with the clock years ahead would be the newest for as many years.
-    runs = tuple(_shorten_run(entry) for entry in entries if not is_ahead(entry.ended_at, now))
-    since = now - LATELY
     rounds, left_out = group_rounds(runs, since=since, limit=RUNS_TOLD)
     open_runs = list_open_runs(house)
     judgement = judge_domains(
@@ -158,12 +163,14 @@ def gather_status(
 
 
 def _read_catalog(
-    house: House, probe: Probe
-) -> tuple[Sequence[RunEntry], Sequence[PointSummary], Sequence[MarkedPoint], str]:
-    """The newest runs first, all points, the damaged ones of them and others that are no more than
-    damaged, and why something may be missing of all these.
+    house: House, probe: Probe, now: datetime
+) -> tuple[Sequence[EndedRun], Sequence[PointSummary], Sequence[MarkedPoint], str]:
+    """The runs of lately and the last one of each job and guest, newest first; all points, the
+    damaged ones of them and others that are no more than damaged; and why something may be missing
+    of all these.
 
-    A catalog that is new, or took the place of a damaged one, is filled from the destinations.
+    A catalog that is new, or took the place of a damaged one, is filled from the destinations; and
+    with the points of one that is configured since, or was given another name.
     """
     problem = ""
     try:
@@ -171,17 +178,50 @@ def _read_catalog(
             probe.ask({f"points for {house.catalog.path}": lambda: _fill_catalog(house)})
             if house.catalog.needs_rebuild():
                 problem = "The catalog is new and not filled yet: points may be missing."
+        elif silent := _list_new_destinations(house, probe):
+            problem = f"Destination {silent[0]} was never listed: points may be missing."
         catalog = house.catalog
-        runs = catalog.list_runs(_RUNS_READ)
+        runs = _select_runs(catalog.list_runs_since(now - LATELY), catalog, now)
         return runs, catalog.list_points(), catalog.list_damaged(), problem
     except XenbackupError as error:
-        return (), (), (), error.message
+        return (), (), (), str(error)
+
+
+def _select_runs(lately: Sequence[RunEntry], catalog: Catalog, now: datetime) -> Sequence[EndedRun]:
+    """A run of a night with the clock years ahead would be the newest for as many years."""
+    last = catalog.list_last_runs(now + CLOCK_TOLERANCE)
+    found = {entry.result.run: entry for entry in (*lately, *last)}
+    return tuple(
+        _shorten_run(found[run])
+        for run in sorted(found, reverse=True)
+        if not is_ahead(found[run].ended_at, now)
+    )
 
 
 def _fill_catalog(house: House) -> None:
     with suppress(XenbackupError, OSError):
         list_points(house)
         complete_catalog(house)
+
+
+def _list_new_destinations(house: House, probe: Probe) -> tuple[str, ...]:
+    """Look into those that nobody has listed yet; returns the ones that have not answered in time.
+
+    Raises: StateFailed.
+    """
+    listed = house.catalog.list_listed()
+    names = {
+        f"points in {spec.name} for {house.catalog.path}": spec.name
+        for spec in house.configuration.destinations
+        if spec.name not in listed
+    }
+    answers = probe.ask({key: partial(_look_into, house, name) for key, name in names.items()})
+    return tuple(name for key, name in names.items() if key not in answers)
+
+
+def _look_into(house: House, destination: str) -> None:
+    with suppress(XenbackupError, OSError):
+        refresh_catalog(house, destination)
 
 
 def _shorten_run(entry: RunEntry) -> EndedRun:

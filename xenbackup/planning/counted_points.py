@@ -1,13 +1,15 @@
 """Which of the points that are known count for the guests of this host. Pure.
 
 Two hosts may keep their points in one folder. A guest that is known by nothing but its name is
-another guest on each of them (`PointSummary.is_of`). And a point of a time that is yet to come
-was made while a clock was wrong: how old it is, nobody can tell.
+another guest on each of them (`PointSummary.is_of`). A destination that is not configured any more
+is looked into by nobody: what the catalog remembers of it may be long gone, and cannot be restored.
+And a point of a time that is yet to come was made while a clock was wrong: how old it is, nobody
+can tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,9 +31,16 @@ class OwnPoints:
 
 
 def select_own(
-    points: Sequence[PointSummary], damaged: Iterable[MarkedPoint], hostname: str
+    points: Sequence[PointSummary],
+    damaged: Iterable[MarkedPoint],
+    hostname: str,
+    destinations: Collection[str],
 ) -> OwnPoints:
-    """A damaged point of which nothing more is known counts as ours: nobody else may tell of it."""
+    """Of what lies in these destinations, those that are configured. A damaged point of which
+    nothing more is known counts as ours: nobody else may tell of it.
+    """
+    points = [point for point in points if point.destination in destinations]
+    damaged = [found for found in damaged if found.destination in destinations]
     foreign = tuple(point for point in points if not point.is_of(hostname))
     theirs = {(point.destination, point.point) for point in foreign}
     return OwnPoints(

@@ -96,12 +96,13 @@ def _find(report: StatusReport, jobs: tuple[Job, ...]) -> Iterator[Finding]:
             hint="`xenbackup inventory` shows whether the toolstack answers",
         )
     if report.catalog_problem:
+        problem, _, hint = report.catalog_problem.partition(_INLINE_HINT)
         yield Finding(
             level=Level.WARNING,
             code="catalog-incomplete",
             subject="catalog",
-            message=report.catalog_problem,
-            hint="`xenbackup points` reads all destinations again",
+            message=problem,
+            hint=hint or "`xenbackup points` reads all destinations again",
         )
 
 

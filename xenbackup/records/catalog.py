@@ -69,9 +69,16 @@ class Catalog:
         """Runs whose id begins so, newest first. Raises: StateFailed."""
         return self._read_runs(rows.FIND_RUNS, rows.bind((len(prefix), prefix)))
 
-    def find_last_runs(self, domain: str) -> tuple[RunEntry, ...]:
-        """The newest run of each job that ever ran for the domain. Raises: StateFailed."""
-        return self._read_runs(rows.FIND_LAST_RUNS, rows.bind((domain,)))
+    def list_runs_since(self, since: datetime) -> tuple[RunEntry, ...]:
+        """Runs that ended after `since`, newest first. Raises: StateFailed."""
+        return self._read_runs(rows.LIST_RUNS_SINCE, rows.bind((since,)))
+
+    def list_last_runs(self, until: datetime) -> tuple[RunEntry, ...]:
+        """Of each job and guest the newest run that had ended by then, newest first.
+
+        Raises: StateFailed.
+        """
+        return self._read_runs(rows.LIST_LAST_RUNS, rows.bind((until,)))
 
     # Rounds without runs
 

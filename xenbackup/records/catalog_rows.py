@@ -63,9 +63,11 @@ SELECT_RUNS = (
 LIST_RUNS = f"{SELECT_RUNS} ORDER BY run DESC LIMIT ?"
 LIST_RUNS_OF_DOMAIN = f"{SELECT_RUNS} WHERE domain = CAST(? AS TEXT) ORDER BY run DESC LIMIT ?"
 FIND_RUNS = f"{SELECT_RUNS} WHERE substr(run, 1, ?) = CAST(? AS TEXT) ORDER BY run DESC"
-FIND_LAST_RUNS = (
+LIST_RUNS_SINCE = f"{SELECT_RUNS} WHERE ended_at > CAST(? AS TEXT) ORDER BY run DESC"
+LIST_LAST_RUNS = (
     f"{SELECT_RUNS} WHERE run IN "  # noqa: S608 - made of constants
-    "(SELECT max(run) FROM runs WHERE domain = CAST(? AS TEXT) GROUP BY job) ORDER BY run DESC"
+    "(SELECT max(run) FROM runs WHERE ended_at <= CAST(? AS TEXT) GROUP BY job, domain) "
+    "ORDER BY run DESC"
 )
 # Runs that ended before a time and that neither a point names nor an answer is made of: not the
 # newest of a job and guest, nor its newest good one, nor those that estimates are made from.

@@ -5,7 +5,7 @@ Whoever owns an agenda asks it from one thread at a time; `list_due` alone may b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
@@ -35,6 +35,9 @@ class DueMemory(Protocol):
 
     def note_schedule(self, job: str, schedule: str, at: datetime) -> datetime:
         """Note that a job has this schedule ("": none); returns since when it has."""
+
+    def list_schedules(self) -> tuple[tuple[str, datetime], ...]:
+        """Jobs that have a schedule, and since when."""
 
     def find_claimant(self, job: str, due_at: datetime) -> str | None:
         """The round that took a due time; None while nobody has."""
@@ -78,18 +81,23 @@ class Agenda:
         self._due: tuple[DueTime, ...] = ()
         self._looked_at: datetime | None = None
 
-    def replace_jobs(self, jobs: tuple[Job, ...], now: datetime) -> None:
+    def replace_jobs(
+        self, jobs: tuple[Job, ...], now: datetime, *, broken: Collection[str] = ()
+    ) -> None:
         """Take these jobs for the ones there were; what is already due stays due.
 
-        A job, or a schedule, that was never seen before has missed nothing. Raises: StateFailed;
-        then the jobs are those of before.
+        A job, or a schedule, that was never seen before has missed nothing, and neither has one
+        that is put back after it was gone, whether or not a daemon saw it go. `broken` are jobs
+        that cannot be read just now: they are there all the same. Raises: StateFailed; then the
+        jobs are those of before.
         """
         entries = {job.name: self._make_entry(job, now) for job in jobs if job.schedule}
         for entry in entries.values():
             self._find_next(entry, now)
         gone = [old for name, old in self._entries.items() if name not in entries]
-        for old in gone:
-            self._memory.note_schedule(old.job.name, "", now)
+        for name, _ in self._memory.list_schedules():
+            if name not in entries and name not in broken:
+                self._memory.note_schedule(name, "", now)
         self._entries = entries
         self._publish()
         for old in gone:

@@ -16,8 +16,7 @@ from xenbackup.model.live import LiveStatus
 from xenbackup.model.point import MarkedPoint
 from xenbackup.model.run import RoundResult
 from xenbackup.model.status import GuestList
-from xenbackup.operations.hostname import read_hostname
-from xenbackup.planning.counted_points import select_own
+from xenbackup.operations.own_points import read_own
 from xenbackup.records.untold_rounds import UntoldFolder, UntoldRound
 from xenbackup.service.definitions import Definitions
 from xenbackup.service.told_troubles import ToldTroubles
@@ -219,8 +218,7 @@ class Announcements:
         `status`, and no reason to write no metrics.
         """
         with suppress(XenbackupError):
-            known, found_damaged = house.catalog.list_points(), house.catalog.list_damaged()
-            marked = select_own(known, found_damaged, read_hostname(house.host)).damaged
+            marked = read_own(house).damaged
             fresh = [
                 found for found in marked if (found.destination, found.point) not in self._told
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from xenbackup.errors import XenbackupError
@@ -34,7 +35,7 @@ class Audience:
         self._job = job
         self._lock = threading.Lock()
         self._streams: list[tuple[Stream, TellPlan]] = []
-        self._history: list[Event] = []
+        self._history: deque[Event] = deque(maxlen=HISTORY_LIMIT)
         self._plan: Plan | None = None
         self._reasons: dict[str, str] = {}
         self._ending: Callable[[Stream], None] | None = None
@@ -54,7 +55,7 @@ class Audience:
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            if not isinstance(event, AmountDone) and len(self._history) < HISTORY_LIMIT:
+            if not isinstance(event, AmountDone):
                 self._history.append(event)
             self._streams = [found for found in self._streams if found[0].send(event)]
 

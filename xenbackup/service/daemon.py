@@ -20,7 +20,7 @@ import structlog
 from xenbackup import __version__
 from xenbackup.bootstrap import open_house_to_recover
 from xenbackup.dom0.host import Host
-from xenbackup.errors import ConfigurationError, ExitCode, XenbackupError
+from xenbackup.errors import ConfigurationError, ExitCode, Locked, XenbackupError
 from xenbackup.model.live import LiveStatus
 from xenbackup.model.run import Outcome, RoundResult
 from xenbackup.operations.house import House
@@ -56,7 +56,11 @@ BUSY_SECONDS = 600.0
 AFTERWARDS_SECONDS = 120.0
 """How long a daemon that stops waits for hooks, plans and retention, once no run is under way."""
 
+HANDOVER_SECONDS = 60.0
+"""How long a daemon that systemd starts waits for another one to be gone."""
+
 _STOP_POLL_SECONDS = 5.0
+_HANDOVER_POLL_SECONDS = 1.0
 
 _log = structlog.get_logger("xenbackup.daemon")
 
@@ -83,9 +87,27 @@ def run_daemon(
         Recovery(lambda: house, notifier, attention).recover_first()
         raise
     state = durable.make_private_folder(definitions.house.state_folder)
+    _wait_for_turn(state / LOCK_FILE, notifier)
     with durable.FileLock(state / LOCK_FILE, "run the daemon"):
         daemon = Daemon(definitions, notifier, attention, pages, look_seconds)
         return daemon.live()
+
+
+def _wait_for_turn(lock: Path, notifier: Notifier) -> None:
+    """Where systemd starts us, wait a while until nobody holds the lock; a person is told at once.
+
+    A process that was killed keeps its lock for as long as the kernel holds one of its threads, at
+    a file server that is gone for instance. So the service waits, and is started again until it
+    gets it: nobody else would see that moment.
+    """
+    until = time.monotonic() + HANDOVER_SECONDS
+    while notifier.is_heard and time.monotonic() < until:
+        try:
+            with durable.FileLock(lock, "run the daemon"):
+                return
+        except Locked as error:
+            notifier.tell_status(f"Waiting for another daemon to end. {error.message}")
+        time.sleep(_HANDOVER_POLL_SECONDS)
 
 
 class Daemon:
@@ -217,7 +239,8 @@ class Daemon:
         self._server.start()
         self._announcements.resume()
         self._ledger.resume()
-        self._scheduler.start(self._definitions.house.jobs.jobs)
+        jobs = self._definitions.house.jobs
+        self._scheduler.start(jobs.jobs, broken={file.name for file in jobs.broken})
 
     def _serve(self) -> None:
         while not self._stopping:

@@ -27,10 +27,10 @@ from xenbackup.model.status import (
     RunState,
     StatusReport,
 )
-from xenbackup.operations.hostname import read_hostname
 from xenbackup.operations.house import House
+from xenbackup.operations.own_points import read_own
 from xenbackup.operations.status import gather_status
-from xenbackup.planning.counted_points import is_sound, select_own
+from xenbackup.planning.counted_points import is_sound
 from xenbackup.system.durable import replace_file
 
 FILE_MODE = 0o644
@@ -97,8 +97,7 @@ def refresh_metrics(
     if not house.configuration.metrics_path:
         return
     report = gather_status(house, live, guests)
-    catalog = house.catalog
-    own = select_own(catalog.list_points(), catalog.list_damaged(), read_hostname(house.host))
+    own = read_own(house)
     samples = list_samples(report, own.points, own.damaged, untold=untold)
     write_metrics(house.host.place(house.configuration.metrics_path), samples)
 

@@ -151,8 +151,14 @@ class Teller:
     def _put(self, event: _Event) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="teller", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="teller", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # No concern of a round's: the event waits for the next one, which tries again.
+                    _LOG.error("teller-not-begun", extra={"error": str(error)})
+                else:
+                    self._thread = thread
         try:
             self._events.put_nowait(event)
         except queue.Full:
@@ -220,10 +226,11 @@ class Teller:
             return
         self._refresh_due = self._monotonic() + self._refresh_seconds
         if self._refreshing is None or not self._refreshing.is_alive():
-            self._refreshing = threading.Thread(
+            refreshing = threading.Thread(
                 target=self._refresh_now, args=(self._refresh,), name="metrics", daemon=True
             )
-            self._refreshing.start()
+            refreshing.start()
+            self._refreshing = refreshing
 
     def _refresh_now(self, refresh: Callable[[], None]) -> None:
         try:

@@ -93,6 +93,11 @@ class QueuedRun:
         )
 
 
+def list_groups(plan: DomainPlan) -> frozenset[str]:
+    """The volume groups that its disks lie in."""
+    return frozenset(disk.group for disk in plan.disks if disk.group)
+
+
 @dataclass(kw_only=True)
 class _Lists:
     waiting: list[QueuedRun] = field(default_factory=list)
@@ -154,11 +159,11 @@ class RunQueue:
             self._lists.waiting = [run for run in self._lists.waiting if run not in found]
         return found
 
-    def find_identity(self, domain: str) -> str | None:
-        """What a guest that is being backed up just now is locked by."""
+    def find_planned(self, domain: str) -> QueuedRun | None:
+        """A run of that guest that has a plan: it knows what locks the guest, and its groups."""
         with self._lock:
             known = [*self._lists.running, *self._lists.waiting]
-            return next((run.identity for run in known if run.domain == domain and run.plan), None)
+            return next((run for run in known if run.domain == domain and run.plan), None)
 
     def list_waiting(self) -> tuple[QueuedRun, ...]:
         with self._lock:

@@ -126,7 +126,7 @@ class Recovery:
         """False when another recovery is at work. Raises nothing: it must be tried again."""
         try:
             recovered = recover_runs(self._find_house(), LogWatcher())
-            restores = self._list_restores()
+            restores, restoring = self._list_restores()
             removals = finish_removals(self._find_house()).troubles
         except Locked as error:
             self._note((error.message,), soon=True)
@@ -151,16 +151,19 @@ class Recovery:
         left = [_tell(run) for run in recovered if not run.healed]
         # Whoever is at work on a run may be killed, and then nobody else would look at it.
         own = self._list_own()
-        elsewhere = any(run.running and run.run not in own for run in recovered)
+        elsewhere = restoring or any(run.running and run.run not in own for run in recovered)
         stays = [f"A removal was not finished: {why}." for why in removals]
         self._note((*left, *restores, *stays), soon=elsewhere)
         return True
 
-    def _list_restores(self) -> list[str]:
-        """Restores that began and did not end: only a person can say how they go on."""
+    def _list_restores(self) -> tuple[list[str], bool]:
+        """Restores that began and did not end: only a person can say how they go on. And whether
+        one is at work.
+        """
         house = self._find_house()
         if not any((house.state_folder / _MARKS_FOLDER).glob("*")):
-            return []
+            return [], False
+        from xenbackup.operations.half_restored import is_restoring  # noqa: PLC0415
         from xenbackup.operations.restore import (  # noqa: PLC0415 - few hosts have one
             list_incomplete_restores,
             settle_restores,
@@ -170,11 +173,13 @@ class Recovery:
             settle_restores(house)
             marks = list_incomplete_restores(house)
         except XenbackupError as error:
-            return [f"Marks of restores cannot be read: {error.message}"]
-        return [
+            return [f"Marks of restores cannot be read: {error.message}"], False
+        left = [mark for mark in marks if not is_restoring(house, mark)]
+        told = [
             f"The restore {mark.restore} of {mark.domain} did not end: {mark.condition}."
-            for mark in marks
+            for mark in left
         ]
+        return told, len(left) < len(marks)
 
     def _note(self, messages: tuple[str, ...], *, soon: bool = False) -> None:
         """What is left; `soon` when it is not ours, and so may end at any time."""

@@ -31,7 +31,7 @@ from xenbackup.planning.beginnings import find_memory
 from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 from xenbackup.service.audience import Audience
 from xenbackup.service.control.events import Event
-from xenbackup.service.queue import QueuedRun, RunQueue
+from xenbackup.service.queue import QueuedRun, RunQueue, list_groups
 from xenbackup.storage.bandwidth import BandwidthLimit
 
 _log = structlog.get_logger("xenbackup.daemon")
@@ -293,7 +293,7 @@ class DaemonRound:
                 domain=found.domain.name,
                 identity=found.domain.configured_uuid or found.domain.name,
                 destination=found.destination.name,
-                groups=frozenset(disk.group for disk in found.disks if disk.group),
+                groups=list_groups(found),
                 since=now,
                 plan=found,
                 planned_at=planned_at,
@@ -317,12 +317,14 @@ class DaemonRound:
 
     def _queue_refused(self, refused: RefusedDomain, now: datetime) -> QueuedRun:
         """A guest that another run has just now, perhaps: planned when its turn comes."""
-        known = self._services.queue.find_identity(refused.name)
+        known = self._services.queue.find_planned(refused.name)
         return QueuedRun(
             round=self,
             domain=refused.name,
-            identity=known or refused.uuid or refused.name,
+            identity=known.identity if known else refused.uuid or refused.name,
             destination=self.job.destination,
+            # Else it would begin beside whatever is at work in its volume group.
+            groups=known.groups if known else frozenset(),
             since=now,
         )
 

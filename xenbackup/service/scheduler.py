@@ -8,7 +8,7 @@ the clock as it was when it fell asleep, so a thread of our own compares the clo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -74,13 +74,14 @@ class Scheduler:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
-    def start(self, jobs: tuple[Job, ...]) -> None:
-        """Begin; what was missed while nobody looked is made up for at once.
+    def start(self, jobs: tuple[Job, ...], *, broken: Collection[str] = ()) -> None:
+        """Begin; what was missed while nobody looked is made up for at once. `broken` are jobs that
+        are there and cannot be read: they may come yet, and have missed what they missed.
 
         Raises: StateFailed when the memory cannot be read; then nothing was begun.
         """
         with self._turn:
-            self._agenda.replace_jobs(jobs, self._now())
+            self._agenda.replace_jobs(jobs, self._now(), broken=broken)
             self._notice_step()
         self._sleeper.start()
         self._arm()

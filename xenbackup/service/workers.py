@@ -21,7 +21,7 @@ from xenbackup.operations.run_log import LogWatcher
 from xenbackup.service.attention import Attention
 from xenbackup.service.board import Board, BoardWatcher, FanOut
 from xenbackup.service.control.relay import RelayWatcher
-from xenbackup.service.queue import QueuedRun, RunQueue
+from xenbackup.service.queue import QueuedRun, RunQueue, list_groups
 
 FRESH_SECONDS = 60.0
 """A plan that is older was made of a host that may look otherwise by now."""
@@ -124,7 +124,7 @@ class Workers:
         queued.planned_at = house.host.monotonic_seconds()
         for found in fresh.domains:
             if found.domain.name == queued.domain:
-                queued.plan = found
+                queued.plan, queued.groups = found, list_groups(found)
                 return found
         return opened.refuse(fresh.refused[0])
 

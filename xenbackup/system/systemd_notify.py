@@ -23,6 +23,11 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_seconds = _read_watchdog(environment) if address else 0.0
 
+    @property
+    def is_heard(self) -> bool:
+        """Somebody started us who wants to be told."""
+        return bool(self._address)
+
     def tell_ready(self) -> None:
         self._send("READY=1")
 

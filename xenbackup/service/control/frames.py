@@ -11,8 +11,13 @@ from xenbackup.errors import FrameRefused
 CLIENT_LIMIT_BYTES = 64 * 1024
 """What a client may send in one frame."""
 
-DAEMON_LIMIT_BYTES = 1024 * 1024
-"""What the daemon may send in one frame."""
+DAEMON_LIMIT_BYTES = 16 * 1024 * 1024
+"""What the daemon may send in one frame: the status of hundreds of guests that several jobs each
+failed to back up takes some MiB.
+"""
+
+PIECE_BYTES = 1024 * 1024
+"""Into pieces of about so much the daemon cuts what need not come in one."""
 
 HEADER_BYTES = 4
 

@@ -10,13 +10,13 @@ import structlog
 from xenbackup.errors import FrameRefused, XenbackupError
 from xenbackup.model.run import RoundResult
 from xenbackup.service.control.events import End, Error, Event, Noted, PageText, clip
-from xenbackup.service.control.frames import DAEMON_LIMIT_BYTES
+from xenbackup.service.control.frames import PIECE_BYTES
 from xenbackup.service.control.outbox import Outbox
 from xenbackup.service.control.relay import tell_round
 
 PAGE_LIMIT_LETTERS = 4 * 1024 * 1024
 # A letter takes six bytes at most as JSON spells it, and the frame has other fields.
-_PIECE_LETTERS = DAEMON_LIMIT_BYTES // 8
+_PIECE_LETTERS = PIECE_BYTES // 8
 
 _log = structlog.get_logger("xenbackup.control")
 
@@ -50,7 +50,7 @@ class Stream:
 
     def send_result(self, result: RoundResult) -> bool:
         """Tell the result of a round, in parts where it is a large one."""
-        return self._put(*tell_round(result, limit_bytes=DAEMON_LIMIT_BYTES // 2))
+        return self._put(*tell_round(result, limit_bytes=PIECE_BYTES // 2))
 
     def send_page(self, stdout: str, stderr: str, exit_code: int) -> None:
         """Tell a rendered page, and end. Too large a page is an error instead."""
