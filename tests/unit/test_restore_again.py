@@ -155,6 +155,25 @@ def test_what_one_restore_left_may_be_written_over_by_another_point(world: World
     assert (plan.restore, plan.completes) == (RESTORE, False)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"point": "other-point", "phase": RestorePhase.REBUILDING},
+        {"point": "other-point", "phase": RestorePhase.RESUMING},
+        {"domain": "web2"},
+    ],
+    ids=["whole", "about to run", "of another guest"],
+)
+def test_what_may_be_somebodys_by_now_is_not_gone_on_with(
+    world: World, changes: dict[str, Any]
+) -> None:
+    world.volumes.append(FAST_ROOT)
+    world.extra["marks"] = (make_mark(mark_volume("xvda", FAST_ROOT), **changes),)
+    placed = (DiskPlacement(vdev="xvda", path=FAST_ROOT.path),)
+
+    assert "exists already and does not belong" in refuse(world, disks=placed)
+
+
 def test_a_new_name_keeps_the_uuid_of_the_restore_that_it_completes(world: World) -> None:
     world.volumes += [FAST_ROOT, FAST_DATA]
     world.extra["marks"] = (

@@ -168,3 +168,29 @@ def test_a_new_volume_whose_node_is_late_is_waited_for(
         site.restore(point, start=True)
     assert len(tried) < 50
     assert len(list_incomplete_restores(site.house)) == 1
+
+
+@pytest.mark.parametrize("lost", [(), ("web_root",)])
+def test_a_restore_that_is_kept_off_before_its_first_write_marks_no_disk_of_the_guest(
+    site: Site, monkeypatch: pytest.MonkeyPatch, lost: tuple[str, ...]
+) -> None:
+    """The kernel's refusal says nothing of a disk but that it is as it was: backups go on."""
+    point = site.back_up("crash")
+    site.lose(*lost)
+    before = site.read(DATA)
+    plan = site.plan(point)
+    open_volume = site.host.open_volume
+
+    def refuse(path: str, *, writable: bool = False) -> BlockDevice:
+        if writable and path == DATA:
+            raise CopyFailed(f"Cannot open {path}: Device or resource busy.")
+        return open_volume(path, writable=writable)
+
+    monkeypatch.setattr(site.host, "open_volume", refuse)
+    with pytest.raises(CopyFailed, match="busy") as caught:
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+
+    assert before == site.read(DATA)
+    marked = [[t.vdev for t in m.targets] for m in list_incomplete_restores(site.house)]
+    assert ([["xvda"]] if lost else []) == marked, "what was made is half made"
+    assert ("nothing was written" in caught.value.hint) is not bool(lost)

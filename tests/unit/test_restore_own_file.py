@@ -12,7 +12,7 @@ from tests.unit.restore_house import Site, damage
 from xenbackup.dom0.guest_configuration import parse_configuration
 from xenbackup.dom0.simulated import Fault, FaultKind
 from xenbackup.errors import PointDamaged, RestoreRefused
-from xenbackup.model.restore import GuestOutcome
+from xenbackup.model.restore import DiskPlacement, GuestOutcome
 from xenbackup.operations.points import FoundPoint
 from xenbackup.operations.restore import list_incomplete_restores
 
@@ -96,7 +96,7 @@ def test_new_name_gets_disks_addresses_and_an_identity_of_its_own(site: Site) ->
     write_own_file(
         site,
         'disk += [ "phy:/dev/xenvols/swap,xvdc,w" ]',
-        "vif = [ 'mac=00:16:3e:aa:bb:cc,bridge=xenbr0' ]",
+        "vif = [ 'mac=00:16:3e:aa:bb:cc,bridge=xenbr0,vifname=vif-web' ]",
     )
     point = back_up_shut_off(site)
     point = replace(
@@ -115,8 +115,28 @@ def test_new_name_gets_disks_addresses_and_an_identity_of_its_own(site: Site) ->
     assert ["/dev/other/web_root", "/dev/other/web_data"] == [d.target for d in found.disks]
     (interface,) = found.network_interfaces
     assert ("xenbr0", True) == (interface.bridge, interface.mac != "00:16:3e:aa:bb:cc")
+    assert "vif-web" not in plan.configuration_text
+    assert any("no interface vif-web" in warning for warning in plan.warnings)
     assert any("has no xvdc" in warning for warning in plan.warnings)
     assert any("network address" in warning for warning in plan.warnings)
+
+
+def test_interface_keeps_its_name_in_place(site: Site) -> None:
+    write_own_file(site, "vif = [ 'bridge=xenbr0,vifname=vif-web' ]")
+    plan = site.plan(back_up_shut_off(site), volume_group="other", start=True)
+    assert "vifname=vif-web" in plan.configuration_text
+
+
+def test_disks_elsewhere_that_the_guests_own_file_does_not_name_are_told_of(site: Site) -> None:
+    """The next start of the guest, or of the host, would bring the old ones back."""
+    write_own_file(site)
+    point = back_up_shut_off(site)
+    told = "web's own configuration file still names its old xvda (/dev/xenvols/web_root): change"
+    placed = (DiskPlacement(vdev="xvda", path="/dev/other/web_root"),)
+    assert any(told in warning for warning in site.plan(point, disks=placed).warnings)
+    assert not any("still names" in warning for warning in site.plan(point).warnings)
+    copy = site.plan(point, domain="web2", volume_group="other")
+    assert not any("still names" in warning for warning in copy.warnings)
 
 
 def test_new_name_runs_beside_nothing_of_the_original(site: Site) -> None:

@@ -11,8 +11,10 @@ from blake3 import blake3
 from tests.unit.restore_house import Site
 from tests.unit.restore_world import (
     DATA,
+    DATA_VOLUME,
     MIB,
     ROOT,
+    ROOT_VOLUME,
     World,
     acts_of,
     decide,
@@ -164,3 +166,22 @@ def test_without_its_pool_it_comes_back_thick(site: Site) -> None:
     assert not made.thin
     assert any("will be a thick volume" in warning for warning in result.warnings)
     assert site.stored(point, "xvda.img").read_bytes() == site.read("/dev/xenvols/thinny_root")
+
+
+@pytest.mark.parametrize(
+    ("filled", "whole", "told"), [(8, False, False), (9, False, True), (8, True, True)]
+)
+def test_pool_that_writing_over_its_volumes_might_fill_is_told_of(
+    filled: int, whole: bool, told: bool
+) -> None:
+    """Half of 128 MiB is free, and two volumes of it are there; what is right stays unwritten."""
+    world = make_world(size_bytes=128 * MIB)
+    world.volumes += [
+        replace(volume, attributes="Vwi-a-tz--", pool="pool")
+        for volume in (ROOT_VOLUME, DATA_VOLUME)
+    ]
+    warnings = decide(world, make_thin_point(filled), whole=whole).warnings
+    needed = 128 if whole else filled * 8
+    expected = f"thin pool xenvols/pool has 64 MiB free, and up to {needed} MiB are written"
+    assert told is any(warning.startswith(expected) for warning in warnings)
+    assert told is any("pool" in warning for warning in warnings)

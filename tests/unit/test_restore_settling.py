@@ -12,9 +12,10 @@ import pytest
 from tests.house import back_up, find_wrongs
 from tests.unit.restore_house import RestoreWatcher, Site
 from xenbackup.dom0.simulated import Fault, FaultKind
-from xenbackup.errors import Locked, RestoreRefused
+from xenbackup.errors import Interrupted, Locked, RestoreFailed, RestoreRefused
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.restore import RestoreMark, RestorePhase
+from xenbackup.model.run import Outcome
 from xenbackup.operations.points import FoundPoint, find_point
 from xenbackup.operations.restore import (
     list_incomplete_restores,
@@ -169,6 +170,19 @@ def test_a_restore_is_refused_while_a_run_of_its_guest_is_unfinished(site: Site)
         site.plan(find_point(site.house, "web@latest"))
 
 
+def test_a_restore_is_refused_while_a_run_of_its_guest_is_unfinished_that_was_renamed(
+    site: Site,
+) -> None:
+    """Recovery would put the memory that it saved onto these disks."""
+    point = site.back_up("crash")
+    site.act("xl", "rename", "web", "front")
+    with cut_at(site, "xl-destroy:end"):
+        site.back_up("cold", domain="front")
+
+    with pytest.raises(Locked, match="of front was left unfinished"):
+        site.plan(point)
+
+
 def test_a_restore_is_refused_while_a_run_of_its_guest_owes_a_snapshot(site: Site) -> None:
     """Another backup goes on beside it; but these are the disks that the restore writes over."""
     site.host.set_fault(Fault(tool="lvremove", kind=FaultKind.FAIL, exit_code=5, stderr="In use."))
@@ -178,3 +192,106 @@ def test_a_restore_is_refused_while_a_run_of_its_guest_owes_a_snapshot(site: Sit
         site.plan(find_point(site.house, "web@latest"))
 
     assert "end what holds it open, then `xenbackup recover`" == refused.value.hint
+
+
+# Restores after restores
+
+
+def fail_to_boot(site: Site, point: FoundPoint, **options: object) -> str:
+    """A restore whose disks are whole and whose guest xl does not build; the file it wrote."""
+    plan = site.plan(point, start=True, **options)
+    fault = Fault(tool="xl", verb="create", kind=FaultKind.FAIL, nth=2, stderr="no luck\n")
+    site.host.set_fault(fault)
+    with pytest.raises(RestoreFailed, match="no luck"):
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+    site.host.clear_faults()
+    return plan.configuration_path
+
+
+def cut_writing(site: Site, point: FoundPoint) -> None:
+    watcher = RestoreWatcher()
+    with pytest.raises(Interrupted):
+        restore_point(
+            site.house,
+            site.plan(point),
+            watcher,
+            lambda: "a kill" if "restore xvdb" in watcher.acts else "",
+        )
+
+
+@pytest.mark.parametrize("ended", ["cut off as it was let run", "not built, started by hand"])
+def test_a_later_restore_that_made_the_disks_whole_ends_the_mark_of_an_earlier_one(
+    site: Site, ended: str
+) -> None:
+    first, second = site.back_up("crash"), site.back_up("crash")
+    site.lose()
+    cut_writing(site, first)
+    if ended.startswith("cut"):
+        with cut_at(site, "xl-unpause:unpaused"):
+            site.restore(second, start=True)
+    else:
+        site.act("xl", "create", fail_to_boot(site, second))
+
+    settle_restores(site.house)
+
+    assert () == list_incomplete_restores(site.house)
+    result = back_up(site.house, "crash")
+    assert (Outcome.OK, "") == (result.outcome, result.error)
+
+
+def test_a_guest_that_was_started_by_hand_under_another_uuid_settles_its_restore(
+    site: Site,
+) -> None:
+    point = site.back_up("crash")
+    site.lose()
+    path = site.host.place(fail_to_boot(site, point))
+    path.write_text(path.read_text().replace("uuid =", "# uuid ="))
+    assert () == settle_restores(site.house), "nobody runs on its disks yet"
+    site.act("xl", "create", "/" + str(path.relative_to(site.host.place("/"))))
+
+    assert 1 == len(settle_restores(site.house))
+
+
+def test_a_copy_that_ran_since_its_restore_is_not_written_over_for_another_point(
+    site: Site,
+) -> None:
+    """Its mark was never settled: nobody recovered while it ran."""
+    first, second = site.back_up("crash"), site.back_up("crash")
+    options = {"domain": "web2", "volume_group": "other"}
+    site.act("xl", "create", fail_to_boot(site, first, **options))
+    site.act("xl", "destroy", "web2")
+
+    plan = site.plan(second, **options)
+
+    assert ["create volume"] * 2 == [target.act.value for target in plan.targets]
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_guest_that_xl_did_not_let_run_at_once_is_let_run_in_the_end(
+    site: Site, memory: bool
+) -> None:
+    point = site.back_up("checkpoint" if memory else "crash")
+    site.lose()
+    fault = Fault(tool="xl", verb="unpause", kind=FaultKind.FAIL, times=2, stderr="no luck\n")
+    site.host.set_fault(fault)
+
+    site.restore(point, memory=memory, start=True)
+
+    assert [] == find_wrongs(site.house)
+    assert () == list_incomplete_restores(site.house)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_guest_that_xl_did_not_let_run_is_let_run_by_recovery(site: Site, memory: bool) -> None:
+    point = site.back_up("checkpoint" if memory else "crash")
+    site.lose()
+    site.host.set_fault(Fault(tool="xl", verb="unpause", kind=FaultKind.FAIL, stderr="no luck\n"))
+
+    with pytest.raises(RestoreFailed, match=r"could not be let run.*no luck") as caught:
+        site.restore(point, memory=memory, start=True)
+
+    assert "`xenbackup recover` tries again" in caught.value.hint
+    assert "incomplete" not in caught.value.hint, "the same restore again would be refused"
+    site.host.clear_faults()
+    assert 1 == len(settle_restores(site.house))
+    assert [] == find_wrongs(site.house)

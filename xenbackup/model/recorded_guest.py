@@ -19,7 +19,8 @@ class RecordedGuest:
     """A guest as recorded in its point, by the toolstack or by its own configuration file.
 
     `kernel` and `ramdisk` are "" where the guest brings its own, `pci_devices` ids like
-    `0000:03:01.0`, `addresses` one network address for each interface ("" where none is set).
+    `0000:03:01.0`, `addresses` one network address for each interface ("" where none is set),
+    `interface_names` what each is called in dom0 (`vifname`; "" where Xen names it).
     """
 
     disks: tuple[RecordedDisk, ...] = ()
@@ -27,6 +28,7 @@ class RecordedGuest:
     ramdisk: str = ""
     pci_devices: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    interface_names: tuple[str, ...] = ()
 
     def find_path(self, vdev: str) -> str:
         """Where the guest has that disk; "" when it has none."""

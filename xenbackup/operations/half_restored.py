@@ -78,13 +78,19 @@ def list_cut_off_restores(house: House, inventory: Inventory) -> Iterator[Proble
         return
     uses = TargetReader(house.host, inventory, ()).list_uses() if marks else ()
     for found in _match(house, inventory, marks, [(u.domain.name, u.vdev, u.sight) for u in uses]):
-        lock = house.lock_domain(found.mark.domain, f"look after {found.mark.domain}")
-        try:
-            lock.acquire()
-        except Locked:
-            continue
-        lock.release()
-        yield make_restore_problem(found)
+        if not is_restoring(house, found.mark):
+            yield make_restore_problem(found)
+
+
+def is_restoring(house: House, mark: RestoreMark) -> bool:
+    """Somebody holds the guest's lock: the restore itself, until it ends or is killed."""
+    lock = house.lock_domain(mark.domain, f"look after {mark.domain}")
+    try:
+        lock.acquire()
+    except Locked:
+        return True
+    lock.release()
+    return False
 
 
 def refuse_half_restored(house: House, plan: DomainPlan) -> None:
@@ -133,7 +139,7 @@ def _match(
     hit: dict[tuple[str, str], tuple[RestoreMark, dict[str, None]]] = {}
     for domain, vdev, disk_sight in disks:
         for mark, target, sight in targets:
-            if _is_still(target, sight) and sight.overlaps(disk_sight):
+            if is_still(target, sight) and sight.overlaps(disk_sight):
                 hit.setdefault((domain, mark.restore), (mark, {}))[1][vdev] = None
     return tuple(
         HalfRestored(
@@ -153,7 +159,7 @@ def _list_writing(house: House) -> tuple[RestoreMark, ...]:
     )
 
 
-def _is_still(target: MarkedTarget, sight: PathSight) -> bool:
+def is_still(target: MarkedTarget, sight: PathSight) -> bool:
     """What stands there now is what was marked, as far as the mark knows what that was."""
     if not sight.exists or sight.kind is None:
         return False

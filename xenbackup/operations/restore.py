@@ -24,6 +24,7 @@ from xenbackup.model.domain import Domain
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.names import encode_folder_name, make_run_id
 from xenbackup.model.plan import VolumeKind
+from xenbackup.model.point import Manifest
 from xenbackup.model.restore import (
     GuestOutcome,
     MarkedTarget,
@@ -35,11 +36,12 @@ from xenbackup.model.restore import (
     RestoreResult,
     RestoreWatcher,
 )
+from xenbackup.operations.half_restored import is_still
 from xenbackup.operations.house import House
 from xenbackup.operations.points import FoundPoint
 from xenbackup.operations.restore_configuration import read_point_guest, write_guest_file
 from xenbackup.operations.restore_context import RestoreContext
-from xenbackup.operations.restore_disks import DiskRestorer, prove_disks
+from xenbackup.operations.restore_disks import DiskRestorer, prove_disks, spare_untouched
 from xenbackup.operations.restore_guest import (
     check_guest_file,
     destroy_half_built,
@@ -48,7 +50,8 @@ from xenbackup.operations.restore_guest import (
     return_guest,
 )
 from xenbackup.operations.restore_sight import open_marks, read_restore_sight
-from xenbackup.operations.runs import refuse_unfinished
+from xenbackup.operations.restore_watch import TargetWatch
+from xenbackup.operations.runs import find_unfinished, refuse_unfinished
 from xenbackup.planning.restore_plan import (
     RestoreRequest,
     check_options,
@@ -59,6 +62,7 @@ from xenbackup.records.restore_marks import MarkKeeper
 from xenbackup.storage.spool import Spool
 
 CONFIGURATIONS_FOLDER = "restored"
+_UNTOUCHED = "nothing was written: all disks hold what they held"
 XEN_ADDRESS_PREFIX = "00:16:3e"
 """The vendor part of network addresses that Xen hands out."""
 
@@ -71,7 +75,7 @@ def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> Re
     """
     manifest = point.manifest
     check_options(manifest, options)
-    for name in sorted({manifest.domain, options.domain or manifest.domain}):
+    for name in _list_names(house, manifest, options):
         refuse_unfinished(house, name)
     store = house.open_destination(point.destination)
     store.open()
@@ -98,6 +102,15 @@ def plan_restore(house: House, point: FoundPoint, options: RestoreOptions) -> Re
     plan = decide_restore(request, read_restore_sight(house, request))
     warnings = (*_tell_damage(point), *plan.warnings)
     return write_guest_file(replace(plan, options=options, warnings=warnings), found.remarks)
+
+
+def _list_names(house: House, manifest: Manifest, options: RestoreOptions) -> list[str]:
+    """What the guest is called: in the point, after the restore, and in runs since a renaming."""
+    names = {manifest.domain, options.domain or manifest.domain}
+    for _, record in find_unfinished(house):
+        if record is not None and record.start.plan.domain.uuid == manifest.uuid != "":
+            names.add(record.start.plan.domain.name)
+    return sorted(names)
 
 
 def _tell_damage(point: FoundPoint) -> tuple[str, ...]:
@@ -162,9 +175,10 @@ def list_incomplete_restores(house: House) -> tuple[RestoreMark, ...]:
 def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     """Take off the marks that mean nothing any more; returns those, oldest first.
 
-    That is a guest that runs after all (its disks were whole before it was let run), and targets
-    that no longer exist, where it is sure that they do not: a group or a file system may just be
-    away. A guest that was built whole and only waits to be let run is let run.
+    That is of disks that were whole and that a guest runs on by now, whoever started it: another
+    restore would take what it wrote since. And it is targets that no longer exist, where it is sure
+    that they do not: a group or a file system may just be away. A guest that was built whole and
+    only waits to be let run is let run.
 
     Raises: JournalDamaged, StateFailed; CommandFailed, UnexpectedOutput.
     """
@@ -176,13 +190,29 @@ def settle_restores(house: House) -> tuple[RestoreMark, ...]:
     settled = []
     for mark in found:
         _let_run(house, mark)
-        domain = house.toolstack.find_domain(mark.uuid) if mark.uuid else None
-        runs = mark.phase is RestorePhase.RESUMING and domain is not None and domain.state.alive
+        runs = mark.phase is not RestorePhase.WRITING and _runs_on(house, mark)
         if runs or all(_is_gone(house, inventory, target) for target in mark.targets):
             Spool(house.host.place(house.configuration.spool_path)).remove(mark.restore)
             marks.remove(mark)
             settled.append(mark)
     return tuple(settled)
+
+
+def _runs_on(house: House, mark: RestoreMark) -> bool:
+    """The guest of the mark runs, or another that writes its targets. One that is being built is
+    paused.
+    """
+    inventory = house.read_inventory()
+    reader = TargetReader(house.host, inventory, ())
+    sights = [(target, reader.look(target.path)) for target in mark.targets]
+    disks = [sight for target, sight in sights if is_still(target, sight)]
+    users = [
+        use.domain
+        for use in reader.list_uses()
+        if use.writable and any(use.sight.overlaps(sight) for sight in disks)
+    ]
+    users += [domain for domain in inventory.domains if domain.uuid == mark.uuid != ""]
+    return any(domain.exists and domain.state.alive for domain in users)
 
 
 def _is_gone(house: House, inventory: Inventory, target: MarkedTarget) -> bool:
@@ -289,16 +319,21 @@ def _prove_point(context: RestoreContext) -> None:
 
 def _restore(context: RestoreContext) -> tuple[tuple[RestoredDisk, ...], Domain | None]:
     plan = context.plan
+    watch = TargetWatch(context)
     context.keeper.begin()
     try:
         with DiskRestorer(context) as restorer:
             restorer.open_targets()
             if plan.memory:
                 prepare_memory(context)
-            disks = restorer.write_disks()
+            disks = restorer.write_disks(watch.refuse_written)
+        # Whatever becomes of the guest: no older restore is still to write these disks.
+        context.keeper.supersede()
         domain = return_guest(context)
         context.end_mark()
     except XenbackupError as error:
+        if not context.writes_begun:
+            spare_untouched(context)
         explained = _explain_incomplete(context, error)
         if explained is error:
             raise
@@ -310,9 +345,12 @@ def _restore(context: RestoreContext) -> tuple[tuple[RestoredDisk, ...], Domain 
 
 def _explain_incomplete(context: RestoreContext, error: XenbackupError) -> XenbackupError:
     """The error, saying what became of the targets; a person's wish to stop ends as one."""
-    if context.mark_ended:
+    if context.mark_ended or context.keeper.mark.phase is RestorePhase.RESUMING:
         return error
-    names = ", ".join(target.disk.vdev for target in context.plan.targets)
+    names = ", ".join(target.vdev for target in context.keeper.mark.targets)
+    if not names:
+        error.hint = f"{error.hint}; {_UNTOUCHED}" if error.hint else _UNTOUCHED
+        return error
     again = f"{names} of this restore are marked incomplete: the same restore again completes them"
     if isinstance(error, PointDamaged):
         again = f"{names} of this restore are marked incomplete: restore another point onto them"

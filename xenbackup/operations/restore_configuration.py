@@ -119,6 +119,7 @@ def read_own_file(text: str) -> RecordedGuest:
         ramdisk=paths["ramdisk"],
         pci_devices=found.pci_devices,
         addresses=tuple(interface.mac for interface in found.network_interfaces),
+        interface_names=tuple(interface.name for interface in found.network_interfaces),
     )
 
 
@@ -174,5 +175,6 @@ def _rewrite(plan: RestorePlan) -> guest_configuration.ComposedConfiguration:
         ],
         dropped_disks=[disk.vdev for disk in own.disks if disk.vdev not in kept],
         addresses=plan.guest.addresses,
+        without_interface_names=not any(plan.guest.interface_names),
     )
     return guest_configuration.ComposedConfiguration(text=text)

@@ -16,7 +16,10 @@ from xenbackup.storage.spool import Spool
 
 @dataclass(kw_only=True)
 class RestoreContext:
-    """One restore's hands. `cancelled` gives the reason to stop, "" to go on."""
+    """One restore's hands. `cancelled` gives the reason to stop, "" to go on; `making` are the
+    disks whose targets it has made, or begun to; `writes_begun` says that a target may not hold
+    any more what it held.
+    """
 
     house: House
     store: PointStore
@@ -25,6 +28,8 @@ class RestoreContext:
     watcher: RestoreWatcher
     cancelled: Callable[[], str]
     limit: BandwidthLimit | None = None
+    making: set[str] = field(default_factory=set)
+    writes_begun: bool = False
     mark_ended: bool = False
     bytes_read: int = 0
     bytes_written: int = 0

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from xenbackup.dom0 import device_mapper
-from xenbackup.errors import CopyCancelled, CopyFailed, Interrupted, PointDamaged, RestoreFailed
+from xenbackup.errors import (
+    CopyCancelled,
+    CopyFailed,
+    Interrupted,
+    PointDamaged,
+    RestoreFailed,
+    SnapshotFailed,
+    StateFailed,
+)
 from xenbackup.model.plan import VolumeKind
 from xenbackup.model.point import StoredDisk
 from xenbackup.model.restore import RestoredDisk, RestoreTarget, TargetAct
@@ -83,6 +93,22 @@ def _open_image(context: RestoreContext, disk: StoredDisk) -> BlockDevice:
     return source
 
 
+def spare_untouched(context: RestoreContext) -> None:
+    """Nothing was written yet: the disks that are somebody's hold what they held, and what was not
+    made here may be made by another. What an earlier attempt of this restore began stays marked.
+    """
+    plan = context.plan
+    spared = [
+        target.disk.vdev
+        for target in plan.targets
+        if target.act is not TargetAct.CONTINUE
+        and target.disk.vdev not in context.making
+        and not (target.live and plan.completes)
+    ]
+    with suppress(StateFailed):  # the mark stays as it is then, and the first error is told
+        context.keeper.release(spared)
+
+
 class DiskRestorer:
     """The targets of one restore, all open before the first is written."""
 
@@ -131,10 +157,16 @@ class DiskRestorer:
     def _create_volume(self, target: RestoreTarget) -> None:
         """A thin one in the pool that it was in, where the plan says so."""
         lvm, name, size_bytes = self._context.house.lvm, target.lv_name, target.capacity_bytes
-        if target.pool:
-            made = lvm.create_thin_volume(target.group, target.pool, name, size_bytes)
-        else:
-            made = lvm.create_volume(target.group, name, size_bytes)
+        self._context.making.add(target.disk.vdev)
+        try:
+            if target.pool:
+                made = lvm.create_thin_volume(target.group, target.pool, name, size_bytes)
+            else:
+                made = lvm.create_volume(target.group, name, size_bytes)
+        except SnapshotFailed as error:
+            if "already exists" in error.message:
+                self._context.making.discard(target.disk.vdev)
+            raise
         self._context.keeper.note_target(
             target.disk.vdev, lambda marked: replace(marked, lv_uuid=made.uuid)
         )
@@ -144,6 +176,8 @@ class DiskRestorer:
         path = self._context.house.host.place(target.path)
         size_bytes = target.disk.size_bytes
         fresh = os.O_EXCL | os.O_CREAT if target.act is TargetAct.CREATE_FILE else 0
+        if fresh and not os.path.lexists(path):
+            self._context.making.add(target.disk.vdev)
         with durable.translate_errors(RestoreFailed, f"create {path}"):
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | fresh
             descriptor = os.open(path, flags, durable.PRIVATE_FILE)
@@ -171,14 +205,18 @@ class DiskRestorer:
                     host.sleep(NODE_WAIT_SECONDS)
         return host.open_volume(target.path, writable=True)
 
-    def write_disks(self) -> tuple[RestoredDisk, ...]:
+    def write_disks(self, refuse_written: Callable[[], None]) -> tuple[RestoredDisk, ...]:
         """Write and sync one disk after the other, each block held to its digest; then let go.
+        `refuse_written` is asked behind each whether anybody else wrote it.
 
-        Raises: PointDamaged, CopyFailed, CopyCancelled.
+        Raises: PointDamaged, CopyFailed, CopyCancelled; what `refuse_written` raises.
         """
-        done = tuple(self._write_disk(target) for target in self._context.plan.targets)
+        done = []
+        for target in self._context.plan.targets:
+            done.append(self._write_disk(target))
+            refuse_written()
         self.close()
-        return done
+        return tuple(done)
 
     def _write_disk(self, target: RestoreTarget) -> RestoredDisk:
         context, disk = self._context, target.disk
@@ -186,6 +224,7 @@ class DiskRestorer:
         what = f"restore {disk.vdev}"
         context.watcher.act_began(what)
         source = _open_image(context, disk)
+        context.writes_begun = True
         try:
             result = self._copy(source, target, what)
         except PointDamaged as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xenbackup.dom0 import health, xenstore
 from xenbackup.dom0.memory_image import inspect_memory_image, rewrite_memory_image
+from xenbackup.dom0.monitor import is_watched_by_others
 from xenbackup.errors import (
     CopyCancelled,
     CopyFailed,
@@ -33,6 +34,7 @@ from xenbackup.system import durable
 from xenbackup.system.block_device import open_block_device
 
 RESTORE_ATTEMPTS = 5
+UNPAUSE_ATTEMPTS = 3
 HEALTH_DEADLINE_SECONDS = 180.0
 DEATH_DEADLINE_SECONDS = 180.0
 POLL_SECONDS = 0.5
@@ -185,6 +187,13 @@ def _destroy(context: RestoreContext, domain: Domain) -> None:
         house.host.sleep(POLL_SECONDS)
 
 
+def _is_theirs(context: RestoreContext, result: CommandResult) -> bool:
+    """The guest that is there was made by somebody else meanwhile; ours came too late."""
+    host, plan = context.house.host, context.plan
+    taken = "already exists" in result.stderr
+    return taken or is_watched_by_others(host, plan.domain, plan.restore)
+
+
 def _rebuild(context: RestoreContext) -> Domain:
     """`xl restore -p` in a unit of its own; tried again for what may pass (memory short, hotplug).
 
@@ -216,7 +225,7 @@ def _rebuild(context: RestoreContext) -> Domain:
         if result.succeeded and domain is not None and domain.state.paused:
             _apply_tuning(context, domain)
             return domain
-        if "already exists" in result.stderr:
+        if _is_theirs(context, result):
             break
         if domain is not None and domain.state.paused:
             _destroy(context, domain)
@@ -263,7 +272,7 @@ def _boot(context: RestoreContext) -> Domain:
             hint=LOCK_HINT if held else f"mend {plan.configuration_path} and `xl create` it",
         )
     if not result.succeeded:
-        if domain.state.paused:
+        if domain.state.paused and not _is_theirs(context, result):
             _destroy(context, domain)
         raise RestoreFailed(
             f"The disks of {plan.domain} are restored, but it was not built{explain(result)}.",
@@ -276,15 +285,32 @@ def _boot(context: RestoreContext) -> Domain:
 def _let_run(context: RestoreContext, domain: Domain) -> Domain:
     """Mark that the guest may run from here on, durably; then unpause it and see it healthy.
 
-    Raises: DomainUnhealthy with every finding.
+    Raises: RestoreFailed when it stays paused: the mark stays, and recovery lets it run;
+    DomainUnhealthy with every finding.
     """
     context.watcher.act_began("start")
     boot_id = context.house.host.boot_id()
     context.keeper.note_phase(RestorePhase.RESUMING, boot_id, domain.domid)
-    result = context.house.toolstack.unpause(domain.domid, run_id=context.plan.restore)
+    result = _unpause(context, domain)
     context.end_mark()
     _see_healthy(context, domain, result)
     return domain
+
+
+def _unpause(context: RestoreContext, domain: Domain) -> CommandResult:
+    """Tried again where the toolstack refuses. Raises: RestoreFailed when it does not stop to."""
+    toolstack, name = context.house.toolstack, context.plan.domain
+    for attempt in range(UNPAUSE_ATTEMPTS):
+        if attempt:
+            context.house.host.sleep(2.0**attempt)
+        result = toolstack.unpause(domain.domid, run_id=context.plan.restore)
+        found = None if result.succeeded else toolstack.find_domain(domain.uuid)
+        if found is None or found.domid != domain.domid or not found.state.paused:
+            return result
+    raise RestoreFailed(
+        f"{name} is restored and built whole, but could not be let run{explain(result)}.",
+        hint=f"`xenbackup recover` tries again, or `xl unpause {domain.domid}`",
+    )
 
 
 def _apply_tuning(context: RestoreContext, domain: Domain) -> None:

@@ -47,7 +47,9 @@ def read_restore_sight(house: House, request: RestoreRequest) -> RestoreSight:
         if (mark.point, mark.domain) == (manifest.point, domain):
             found_domain = _find_domain(house, mark.uuid)
             living = found_domain or living
-            if is_half_built(mark, found_domain, boot_id):
+            # One that somebody created by hand since, and paused, is theirs.
+            others = monitor.is_watched_by_others(house.host, domain, mark.restore)
+            if is_half_built(mark, found_domain, boot_id) and not others:
                 half_built = found_domain
             survivors += _find_survivors(house, mark)
     needed = request.guest.list_needed_files()

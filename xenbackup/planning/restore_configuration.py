@@ -60,6 +60,9 @@ def read_recorded_guest(configuration_json: str) -> RecordedGuest:
         addresses=tuple(
             str(card.get("mac") or "") for card in _list_objects(configuration, "nics")
         ),
+        interface_names=tuple(
+            str(card.get("ifname") or "") for card in _list_objects(configuration, "nics")
+        ),
     )
 
 
@@ -97,7 +100,8 @@ def separate_guest(
     """The guest under a new name beside its original; what changed, in words.
 
     It gets network addresses of its own, and no writable disk that is not in the point: that one
-    is still the original's.
+    is still the original's. So is a name of an interface in dom0: where the copy cannot have it,
+    Xen's vif script takes the interface of that name, the original's, off its bridge.
     """
     notes = []
     kept = []
@@ -114,11 +118,22 @@ def separate_guest(
         if addresses[number]:
             notes.append(f"{domain} has the network address {fresh}, not {addresses[number]}")
             addresses[number] = fresh
-    return replace(guest, disks=tuple(kept), addresses=tuple(addresses)), tuple(notes)
+    notes += [
+        f"{domain} has no interface {name} in dom0: that one is {original}'s; Xen names its own"
+        for name in guest.interface_names
+        if name
+    ]
+    separated = replace(
+        guest,
+        disks=tuple(kept),
+        addresses=tuple(addresses),
+        interface_names=("",) * len(guest.interface_names),
+    )
+    return separated, tuple(notes)
 
 
 def change_configuration(configuration_json: str, guest: RecordedGuest) -> str:
-    """The configuration with the disks and network addresses that are the guest's now."""
+    """The configuration with the disks, network addresses and interfaces that it has now."""
     configuration = read_configuration(configuration_json)
     if not configuration:
         return ""
@@ -133,6 +148,9 @@ def change_configuration(configuration_json: str, guest: RecordedGuest) -> str:
     for card, address in zip(cards, guest.addresses, strict=False):
         if address:
             card["mac"] = address
+    for card, name in zip(cards, guest.interface_names, strict=False):
+        if not name:
+            card.pop("ifname", None)
     return json.dumps(configuration)
 
 

@@ -53,15 +53,51 @@ def find_full_pools(
             size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
             needed[pool] = needed.get(pool, 0) + size_bytes
     for (group, name), size_bytes in needed.items():
-        found = find_pool(sight.inventory, group, name)
-        if found is None or found.data_percent is None:
-            continue
-        free_bytes = int(found.size_bytes * (100.0 - found.data_percent) / 100.0)
-        if free_bytes < size_bytes:
+        free_bytes = _measure_pool(sight.inventory, group, name)
+        if free_bytes is not None and free_bytes < size_bytes:
             yield (
                 f"Thin pool {group}/{name} has {free_bytes // _MIB} MiB free, the new volumes "
                 f"need up to {-(-size_bytes // _MIB)} MiB: extend it, or give another place."
             )
+
+
+def find_tight_pools(
+    targets: Sequence[RestoreTarget], sight: RestoreSight, *, whole: bool
+) -> Iterator[str]:
+    """Pools that might fill up as volumes that are there are written over: said, not refused, for
+    what is right already is not written. What a snapshot shares is stored anew.
+    """
+    needed: dict[tuple[str, str], int] = {}
+    for target in targets:
+        volume = _find_thin(sight.inventory, target)
+        if volume is not None:
+            pool = (volume.group, volume.pool)
+            size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
+            needed[pool] = needed.get(pool, 0) + size_bytes
+    for (group, name), size_bytes in needed.items():
+        free_bytes = _measure_pool(sight.inventory, group, name)
+        if free_bytes is not None and free_bytes < size_bytes:
+            yield (
+                f"thin pool {group}/{name} has {free_bytes // _MIB} MiB free, and up to "
+                f"{-(-size_bytes // _MIB)} MiB are written into its volumes: a pool that fills up "
+                "fails every guest in it, so extend it or watch it"
+            )
+
+
+def _find_thin(inventory: Inventory, target: RestoreTarget) -> LogicalVolume | None:
+    """The thin volume that a target is already."""
+    for volume in inventory.volumes:
+        if target.lv_uuid and volume.uuid == target.lv_uuid and volume.thin:
+            return volume
+    return None
+
+
+def _measure_pool(inventory: Inventory, group: str, name: str) -> int | None:
+    """Bytes free in a thin pool; None where LVM does not say."""
+    found = find_pool(inventory, group, name)
+    if found is None or found.data_percent is None:
+        return None
+    return int(found.size_bytes * (100.0 - found.data_percent) / 100.0)
 
 
 def count_filled_bytes(disk: StoredDisk) -> int:

@@ -17,6 +17,7 @@ from xenbackup.model.point import Manifest, StoredDisk
 from xenbackup.model.restore import (
     MarkedTarget,
     RestoreOptions,
+    RestorePhase,
     RestoreTarget,
     TargetAct,
 )
@@ -28,6 +29,7 @@ from xenbackup.planning.restore_room import (
     find_full_groups,
     find_full_pools,
     find_pool,
+    find_tight_pools,
 )
 
 # First letters of lv_attr that are a volume of somebody's data: plain, origin, thin, mirrored,
@@ -61,6 +63,8 @@ def choose_targets(
     choice.problems += find_full_groups(choice.targets, sight)
     choice.problems += find_full_pools(choice.targets, sight, whole=options.whole)
     choice.warnings += find_full_folders(choice.targets, sight)
+    choice.warnings += find_tight_pools(choice.targets, sight, whole=options.whole)
+    choice.warnings += _find_left_behind(choice.targets, sight, options.domain or manifest.domain)
     return choice
 
 
@@ -157,8 +161,16 @@ class _Chooser:
     # What exists
 
     def _find_mark(self, sight: PathSight) -> MarkedTarget | None:
-        """The mark by which an unfinished restore made this very thing."""
+        """The mark by which an unfinished restore of the guest made this very thing.
+
+        Once its disks are whole the guest may have been started by hand, and have written since:
+        only the same restore still goes on with them.
+        """
         for mark in self._sight.marks:
+            if mark.domain != self._domain or not (
+                mark.phase is RestorePhase.WRITING or mark.point == self._manifest.point
+            ):
+                continue
             for marked in mark.targets:
                 if marked.created and _is_marked(marked, sight):
                     return marked
@@ -348,6 +360,26 @@ def _warn_of_volume(volume: LogicalVolume | None, inventory: Inventory) -> Itera
                 f"{other.group}/{other.name} is a snapshot of {volume.name}: it fills up with what "
                 "is overwritten, and may overflow"
             )
+
+
+def _find_left_behind(
+    targets: list[RestoreTarget], sight: RestoreSight, domain: str
+) -> Iterator[str]:
+    """Disks that the guest's own file will still name: it is what the host starts it from."""
+    old = [
+        f"{use.vdev} ({use.sight.path})"
+        for target in targets
+        for use in sight.uses
+        if (use.domain.name, use.vdev) == (domain, target.disk.vdev)
+        and not use.domain.exists
+        and target.path != target.disk.source
+        and not use.sight.overlaps(sight.find_path(target.path))
+    ]
+    if old:
+        yield (
+            f"{domain}'s own configuration file still names its old {', '.join(old)}: change it, "
+            "or the next start of the guest from it, or of the host, brings back the old disks"
+        )
 
 
 def _find_doubles(targets: list[RestoreTarget], sight: RestoreSight) -> Iterator[str]:

@@ -6,7 +6,7 @@ restore was cut off. It names what the restore made, so that doing it again may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +99,19 @@ class MarkKeeper:
     def note_phase(self, phase: RestorePhase, boot_id: str, domid: int | None = None) -> None:
         """`domid` is the guest that is about to run. Raises: StateFailed."""
         self._write(replace(self.mark, phase=phase, boot_id=boot_id, domid=domid))
+
+    def release(self, vdevs: Collection[str]) -> None:
+        """These targets were not touched; without any other the mark goes. Raises: StateFailed."""
+        left = tuple(target for target in self.mark.targets if target.vdev not in vdevs)
+        if left:
+            self._write(replace(self.mark, targets=left))
+            return
+        self._marks.remove(self.mark)
+        self.mark = replace(self.mark, targets=())
+
+    def supersede(self) -> None:
+        """The targets are whole and durable. Raises: StateFailed, JournalDamaged."""
+        self._marks.supersede(self.mark)
 
     def end(self) -> None:
         """Everything is whole and durable. Raises: StateFailed, JournalDamaged."""

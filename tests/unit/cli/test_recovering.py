@@ -10,8 +10,10 @@ import pytest
 from tests.unit.cli.conftest import Shell
 from tests.unit.cli.test_stopping import assert_nothing_is_left, call_with_signals
 from xenbackup.bootstrap import open_house
+from xenbackup.dom0.toolstack import open_toolstack
 from xenbackup.model.job import DESTINATION_MARKER_FILE
 from xenbackup.storage.images import ImagesDestination
+from xenbackup.system import durable
 
 pytestmark = pytest.mark.slow
 
@@ -111,8 +113,6 @@ def test_damaged_journal_is_left_alone_and_named(shell: Shell) -> None:
 def test_restore_that_was_cut_off_is_left_over_until_it_is_completed(
     shell: Shell, as_json: bool
 ) -> None:
-    from xenbackup.dom0.toolstack import open_toolstack
-
     toolstack = open_toolstack(shell.host)
     (web,) = [domain for domain in toolstack.list_domains() if domain.name == "web"]
     toolstack.destroy(web.domid)
@@ -132,6 +132,18 @@ def test_restore_that_was_cut_off_is_left_over_until_it_is_completed(
     assert 0 == again.exit_code, again.err
     assert 0 == shell("recover").exit_code
     assert_nothing_is_left(shell)
+
+
+def test_restore_that_is_at_work_is_not_called_left_over(shell: Shell) -> None:
+    toolstack = open_toolstack(shell.host)
+    (web,) = [domain for domain in toolstack.list_domains() if domain.name == "web"]
+    toolstack.destroy(web.domid)
+    words = ("restore", "web@latest", "--memory", "--start")
+    kill_run(shell, "xl-restore:begin", *words)
+    lock = shell.directory / "var/lib/xenbackup/locks/domain-web.lock"
+    with durable.FileLock(lock, "restore web"):
+        assert 0 == shell("recover").exit_code
+    assert INCOMPLETE == shell("recover").exit_code
 
 
 def cut_removal_off(shell: Shell) -> Path:

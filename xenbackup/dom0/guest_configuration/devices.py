@@ -100,5 +100,6 @@ def parse_interface_specification(text: str) -> NetworkInterface:
         script=found.get("script", ""),
         ip=found.get("ip", ""),
         backend=found.get("backend", ""),
+        name=found.get("vifname", ""),
         specification=text,
     )

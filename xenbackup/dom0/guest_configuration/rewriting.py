@@ -48,12 +48,13 @@ def rewrite_configuration(
     disks: Iterable[NewTarget] = (),
     dropped_disks: Collection[str] = (),
     addresses: Sequence[str] = (),
+    without_interface_names: bool = False,
 ) -> str:
     """The text with what is given replaced; an uuid that it lacks is added at its end.
 
     `dropped_disks` are vdevs to leave out. `addresses` are network addresses, one for each
-    interface in order; an interface that names none keeps none. `source` is the file's name, for
-    sentences.
+    interface in order; an interface that names none keeps none. `without_interface_names` leaves
+    out what dom0 is to call them. `source` is the file's name, for sentences.
 
     Raises: ConfigurationError when the text is not literal assignments, when a disk is not in it,
     or when what is asked for cannot be said; UsageError for a name no command may carry.
@@ -72,7 +73,8 @@ def rewrite_configuration(
     if uuid is not None:
         rewriter.set_text("uuid", uuid, values)
     rewriter.rewrite_disks(values.get("disk", []), targets, dropped_disks)
-    rewriter.rewrite_interfaces(values.get("vif", []), addresses)
+    vifs = values.get("vif", [])
+    rewriter.rewrite_interfaces(vifs, addresses, nameless=without_interface_names)
     written = rewriter.finish()
     expected = replace(
         before,
@@ -82,6 +84,10 @@ def rewrite_configuration(
             _move(disk, targets.get(disk.vdev))
             for disk in before.disks
             if disk.vdev not in dropped_disks
+        ),
+        network_interfaces=tuple(
+            replace(interface, name="") if without_interface_names else interface
+            for interface in before.network_interfaces
         ),
     )
     _check_outcome(written, source, expected, addresses)
@@ -173,10 +179,17 @@ class _Rewriter:
         if position + 1 < len(words):
             self._replace(words[position + 1], "")
 
-    def rewrite_interfaces(self, parts: Iterable[_Part], addresses: Sequence[str]) -> None:
+    def rewrite_interfaces(
+        self, parts: Iterable[_Part], addresses: Sequence[str], *, nameless: bool
+    ) -> None:
         words = [word for part in parts for word in part.words if word.kind is TokenKind.STRING]
-        for word, address in zip(words, addresses, strict=False):
-            written = ",".join(_readdress(piece, address) for piece in word.text.split(","))
+        for position, word in enumerate(words):
+            address = addresses[position] if position < len(addresses) else ""
+            written = ",".join(
+                _readdress(piece, address)
+                for piece in word.text.split(",")
+                if not (nameless and piece.partition("=")[0].strip() == "vifname")
+            )
             if written != word.text:
                 self._replace(word, quote_string(written))
 

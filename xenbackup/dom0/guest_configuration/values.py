@@ -27,7 +27,9 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInterface:
-    """One entry of `vif`; empty where the entry does not say. `kind` is `vif` or `ioemu`."""
+    """One entry of `vif`; empty where the entry does not say. `kind` is `vif` or `ioemu`, `name`
+    what dom0 calls it (`vifname`).
+    """
 
     mac: str = ""
     bridge: str = ""
@@ -36,6 +38,7 @@ class NetworkInterface:
     script: str = ""
     ip: str = ""
     backend: str = ""
+    name: str = ""
     specification: str = ""
 
 
