@@ -242,10 +242,19 @@ def test_row_29_origin_that_was_replaced_meanwhile_gives_no_point(
     assert "is gone" in run.error
 
 
-@pytest.mark.parametrize("preset", ["checkpoint", "crash"])
+@pytest.mark.parametrize(
+    ("preset", "step"),
+    [
+        ("checkpoint", StepName.SNAPSHOT),
+        ("crash", StepName.SNAPSHOT),
+        # A destroyed guest has no disks any more: they are looked at before that.
+        ("cold", StepName.SAVE),
+        ("snapshot", StepName.SAVE),
+    ],
+)
 @pytest.mark.parametrize("change", ["attached", "detached"])
 def test_row_60_disk_set_that_changed_since_the_plan_ends_the_run(
-    host: SimulatedHost, house: House, preset: str, change: str
+    host: SimulatedHost, house: House, preset: str, step: StepName, change: str
 ) -> None:
     """Inside the pause itself: seen there, or the memory would meet a disk of another time."""
     before: list[str] = []
@@ -270,7 +279,7 @@ def test_row_60_disk_set_that_changed_since_the_plan_ends_the_run(
                 web.configuration_json = before[0]
                 machine.commit()
 
-    run = strike_and_fail(house, preset, PutBack(step=StepName.SNAPSHOT, act=alter))
+    run = strike_and_fail(house, preset, PutBack(step=step, act=alter))
     assert "changed between plan and snapshot" in run.error
 
 

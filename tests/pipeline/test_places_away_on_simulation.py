@@ -13,8 +13,11 @@ from tests.pipeline.test_other_volumes_on_simulation import IMAGES
 from tests.pipeline.test_other_volumes_on_simulation import build as build_with_files
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.errors import StateFailed
+from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.storage.spool import Spool
 
 LOOK = "cannot be seen"
 
@@ -75,6 +78,22 @@ def test_snapshot_is_found_by_its_uuid_under_another_name(
     assert [] == list_ours(house)
 
 
+def test_snapshot_that_was_cut_off_in_the_making_is_found_in_a_renamed_group(
+    host: SimulatedHost, house: House
+) -> None:
+    """Its journal knows no UUID of it yet, and its origin is still listed."""
+    house = run_killed_at(house, "crash", "lvcreate:end")
+    with host.machine() as machine:
+        (group,) = machine.state.groups
+        group.name = "vgnew"
+        for volume in machine.state.volumes.values():
+            volume.group = "vgnew"
+        machine.commit()
+    assert list_ours(house)
+    recover(house)
+    assert [] == list_ours(house)
+
+
 def test_snapshot_that_somebody_removed_is_gone_where_its_origin_is_there(
     host: SimulatedHost, house: House
 ) -> None:
@@ -105,6 +124,26 @@ def test_image_in_a_spool_that_was_away_goes_once_it_is_back(
         other.write_text("")
     assert () == recover(build_house(host))
     assert sorted(others) == sorted(spool.iterdir())
+
+
+def test_run_whose_memory_image_cannot_be_removed_is_as_good_as_it_was(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spool's disk may turn read-only meanwhile; the next recovery clears up."""
+
+    def refuse(self: Spool, run_id: str) -> bool:
+        raise StateFailed("Cannot remove it: Read-only file system.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "remove", refuse)
+        (run,) = back_up(house, "snapshot").runs
+    assert (Outcome.OK, run.run) == (run.outcome, run.point)
+    assert any("Read-only file system" in warning for warning in run.warnings), run.warnings
+    assert () == find_unfinished(house), "the next run may begin"
+    spool = Spool(house.host.place(house.configuration.spool_path))
+    assert spool.list_files()
+    assert () == recover(house)
+    assert () == spool.list_files()
 
 
 @pytest.fixture

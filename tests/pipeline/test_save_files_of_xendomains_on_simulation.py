@@ -5,15 +5,20 @@ Row 37 of docs/reliability.md.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.house import WEB_UUID, build_house, find_wrongs, recover
 from tests.pipeline.strikes import call, noting_syncs, run_killed_at, set_fault
+from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.dom0.simulated import FaultKind, SimulatedHost
 from xenbackup.dom0.simulated.store import Store
 from xenbackup.dom0.simulated.xendomains import start_domains
+from xenbackup.errors import SaveFailed
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.pipeline import observing
 
 SAVE_FILE = "/var/lib/xen/save/web"
 
@@ -53,6 +58,29 @@ def test_row_37_save_file_of_another_day_keeps_nobody_down_and_is_told_of(
         store.close()
     assert [] == find_wrongs(house), run.messages
     assert () == find_unfinished(house)
+
+
+@pytest.mark.parametrize("kind", ["folder", "unreadable"])
+def test_row_37_what_xendomains_could_not_restore_keeps_nobody_down(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    place = host.place(SAVE_FILE)
+    house = run_killed_at(house, "cold", "xl-destroy:end")
+    if kind == "folder":
+        (place / "kept").mkdir(parents=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"Xen saved domain")
+
+        def fail(path: Path) -> MemoryImage:
+            if path == place:
+                raise SaveFailed(f"Cannot read the memory image {path}: Input/output error.")
+            return inspect_memory_image(path)
+
+        monkeypatch.setattr(observing, "inspect_memory_image", fail)
+    (run,) = recover(house)
+    assert (True, ()) == (run.healed, run.messages)
+    assert [] == find_wrongs(house)
 
 
 def test_row_37_save_file_that_is_newer_than_our_image_is_left_to_xendomains(

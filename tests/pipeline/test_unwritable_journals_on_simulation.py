@@ -16,6 +16,7 @@ from xenbackup.errors import CommandFailed, StateFailed
 from xenbackup.model import entries as e
 from xenbackup.model.command import Command, CommandResult
 from xenbackup.model.domain import Domain
+from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.pipeline import guest
@@ -104,8 +105,29 @@ def test_room_for_the_rest_of_a_journal_is_set_aside_before_the_guest_is_touched
     result = back_up(house, "checkpoint").runs[0]
     assert "Cannot set room aside" in result.error
     assert [(0, RESERVE_BYTES)] == calls
-    (path,) = list_journals(house.journals_folder)
-    assert 1 == len(read_journal(path)), "nothing was begun"
+    assert () == list_journals(house.journals_folder), "nothing was begun"
+
+
+@pytest.mark.parametrize("act", ["append_durably", "reserve_room", "sync_folder"])
+def test_journal_that_could_not_begin_keeps_no_later_run_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """A disk that was full for one night must not end all backups until a person comes."""
+    done = getattr(durable, act)
+
+    def refuse(*arguments: object) -> None:
+        if act == "sync_folder" and arguments != (house.journals_folder,):
+            done(*arguments)
+            return
+        raise StateFailed("Cannot write it: No space left on device.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, act, refuse)
+        (run,) = back_up(house, "crash").runs
+        assert "No space left" in run.error
+    assert [] == list(house.journals_folder.iterdir())
+    (run,) = back_up(house, "crash").runs
+    assert (Outcome.OK, "") == (run.outcome, run.error)
 
 
 def test_tool_that_stumbles_once_in_a_rescue_does_not_leave_the_guest_paused(

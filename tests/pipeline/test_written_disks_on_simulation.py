@@ -10,15 +10,20 @@ import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
 from tests.pipeline.strikes import call, noting_syncs, read_records, run_killed_at
+from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.dom0.simulated.oracle import read_oracle
+from xenbackup.dom0.write_mark import UNFINISHED
+from xenbackup.errors import CommandFailed
 from xenbackup.model.run import Outcome, RunResult
+from xenbackup.model.volume import LogicalVolume
 from xenbackup.operations.house import House
 from xenbackup.pipeline import stillness
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import snapshot as step
 
 ROOT = "/dev/xenvols/web_root"
+LOG = "/var/log/xen/xl-web.log"
 
 
 def run_for_a_while(host: SimulatedHost) -> None:
@@ -89,6 +94,15 @@ def test_disks_that_were_written_in_the_copy_give_no_point(
     assert (Outcome.FAILED, "") == (run.outcome, run.point)
     assert "wrote to xvda, xvdb of web before its disks were read" in run.error
     assert {} == look_corrupted(host)
+
+
+def test_guest_whose_disk_was_written_in_the_copy_is_said_to_be_shut_off(
+    host: SimulatedHost, house: House
+) -> None:
+    """Nobody let it run, and nobody but its owner will start it: that must be plain."""
+    run = back_up_and_meddle(house, "cold", lambda: write_in_dom0(host))
+    assert "wrote to xvda of web" in run.error
+    assert any("It stays shut off until its owner starts it" in line for line in run.warnings)
 
 
 def test_guest_that_was_let_run_between_save_and_snapshot_gives_no_point(
@@ -234,10 +248,48 @@ def test_snapshots_that_kept_nothing_say_nothing(
     assert [] == find_wrongs(house)
 
 
+def test_group_that_is_not_well_after_the_reboot_keeps_no_guest_of_another_one_down(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a cluster whose daemon is late: `lvs` of all groups ends with 5."""
+    house = cut_off_after(host, monkeypatch, ("snapshot", "xl-restore:begin"), lambda: None)
+    list_volumes = Lvm.list_volumes
+
+    def refuse(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        if not group:
+            raise CommandFailed("`lvs` ended with exit code 5: Skipping clustered volume group.")
+        return list_volumes(self, group)
+
+    monkeypatch.setattr(Lvm, "list_volumes", refuse)
+    recover(house)
+    (record,) = read_records(house)
+    assert record.returned
+    assert not record.boot_begun, "its memory came back"
+    assert record.owes, "the snapshots are seen to later"
+
+
+def test_log_that_was_put_back_at_the_boot_is_the_one_of_before(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs that lie in memory are kept on a disk meanwhile: the same lines, in another file."""
+    log = host.place(LOG)
+    log.write_text("Waiting for domain web (domid 3) to die [pid 77]\n")
+
+    def put_back() -> None:
+        text = log.read_text()
+        log.rename(log.with_name("kept"))
+        log.write_text(f"{text}Domain 3 has been destroyed.\n")
+
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), put_back)
+    (found,) = recover(house)
+    assert (True, ()) == (found.healed, found.messages)
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+
+
 def test_log_that_did_not_outlast_the_reboot_says_nothing(
     host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = host.place("/var/log/xen/xl-web.log")
+    log = host.place(LOG)
     log.write_text("Waiting for domain web (domid 3) to die\n")
     house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), log.unlink)
     (found,) = recover(house)
@@ -293,3 +345,79 @@ def test_disk_that_a_program_serves_is_not_noted(
     (run,) = back_up(house, "cold").runs
     assert Outcome.OK is run.outcome, run
     assert () == read_records(house)[-1].at_rest
+
+
+def rotate_log(host: SimulatedHost) -> None:
+    """As logrotate does by night: an empty file in the place of the one that it renamed."""
+    log = host.place(LOG)
+    log.rename(log.with_name(f"{log.name}-20261124"))
+    log.touch()
+
+
+def test_log_that_was_rotated_while_the_guest_was_away_says_nothing(
+    host: SimulatedHost, house: House
+) -> None:
+    host.place(LOG).write_text("Waiting for domain web (domid 3) to die [pid 77]\n")
+    run = back_up_and_meddle(house, "cold", lambda: rotate_log(host))
+    assert (Outcome.OK, "") == (run.outcome, run.error)
+    assert [] == find_wrongs(house)
+
+
+def test_log_that_was_emptied_before_and_that_its_monitor_goes_on_with_says_nothing(
+    host: SimulatedHost, house: House
+) -> None:
+    """The monitor that is woken once its guest is gone writes that, and ends."""
+    log = host.place(LOG)
+    log.write_text("")
+
+    def go_on() -> None:
+        log.write_text("Domain 2 has been destroyed.\n")
+
+    run = back_up_and_meddle(house, "cold", go_on)
+    assert (Outcome.OK, "") == (run.outcome, run.error)
+    assert [] == find_wrongs(house)
+
+
+def test_log_that_was_rotated_before_still_tells_of_a_start(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.place(LOG).touch()
+    monkeypatch.setattr(stillness, "SERVED_BY_KERNEL", "/local/domain/0/backend/vkbd/")
+    run = back_up_and_meddle(house, "cold", lambda: run_for_a_while(host))
+    assert "Somebody started web before its disks were read" in run.error
+
+
+@pytest.mark.parametrize("number", [7, 9])
+def test_disk_that_was_activated_anew_and_not_written_since_says_nothing(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """An agent of a cluster deactivates the volumes of a guest that is away, and activates them."""
+    counted = SimulatedHost.read_write_mark
+    activated: list[str] = []
+
+    def read(self: SimulatedHost, path: str) -> str:
+        count = counted(self, path).split()[-1]
+        return f"sectors 253:{number} 0" if activated else f"sectors 253:7 {count}"
+
+    monkeypatch.setattr(SimulatedHost, "read_write_mark", read)
+    run = back_up_and_meddle(house, "cold", lambda: activated.append("anew"))
+    assert (Outcome.OK, "") == (run.outcome, run.error)
+    assert [] == find_wrongs(house)
+
+
+@pytest.mark.parametrize(("reads", "noted"), [(6, ("xvda", "xvdb")), (10**6, ())])
+def test_writes_on_their_way_as_the_guest_was_suspended_are_waited_for(
+    house: House, monkeypatch: pytest.MonkeyPatch, reads: int, noted: tuple[str, ...]
+) -> None:
+    """They end soon after; a disk to which they never end is none that could tell."""
+    counted = SimulatedHost.read_write_mark
+    left = [reads]
+
+    def read(self: SimulatedHost, path: str) -> str:
+        left[0] -= 1
+        return counted(self, path) if left[0] < 0 else f"sectors 253:7 12{UNFINISHED}"
+
+    monkeypatch.setattr(SimulatedHost, "read_write_mark", read)
+    (run,) = back_up(house, "checkpoint").runs
+    assert (Outcome.OK, "") == (run.outcome, run.error)
+    assert noted == tuple(found.vdev for found in read_records(house)[-1].at_rest)

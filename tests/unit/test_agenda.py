@@ -67,7 +67,7 @@ class Life:
         self.jobs = jobs
         self.boot()
 
-    def boot(self) -> None:
+    def boot(self, *broken: str) -> None:
         """The process starts: only the catalog remembers."""
         self.agenda = Agenda(
             memory=self.catalog,
@@ -76,7 +76,7 @@ class Life:
                 ZoneInfo(job.timezone) if job.timezone else read_zone(self.host_zone)
             ),
         )
-        self.agenda.replace_jobs(self.jobs, self.now)
+        self.agenda.replace_jobs(self.jobs, self.now, broken=broken)
 
     def reload(self, *jobs: Job) -> None:
         self.jobs = jobs
@@ -216,6 +216,33 @@ def test_night_missed_while_no_daemon_ran_is_made_up_for_at_its_start(tmp_path: 
     life.look()
     assert ["nightly 21 02:30"] == life.begun
     life.boot()
+    life.look()
+    assert ["nightly 21 02:30"] == life.begun
+
+
+def test_job_that_went_while_no_daemon_ran_and_is_put_back_catches_nothing_up(
+    tmp_path: Path,
+) -> None:
+    """As one that a daemon saw go: it was not missed by whoever took it away."""
+    job = make_job(catch_up_seconds=10 * 3600.0)
+    life = Life(tmp_path, job)
+    life.jobs = ()
+    life.boot()
+    life.now, life.jobs = at("25 09:00"), (job,)
+    life.boot()
+    life.look()
+    assert [] == life.begun
+
+
+def test_job_whose_file_was_broken_while_the_daemon_started_has_missed_its_night(
+    tmp_path: Path,
+) -> None:
+    job = make_job(catch_up_seconds=10 * 3600.0)
+    life = Life(tmp_path, job)
+    life.jobs = ()
+    life.boot("nightly")
+    life.now = at("21 09:00")
+    life.reload(job)
     life.look()
     assert ["nightly 21 02:30"] == life.begun
 

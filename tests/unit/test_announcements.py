@@ -14,7 +14,7 @@ import pytest
 from tests.house import build_host, build_house, make_job
 from tests.unit.rounds import make_round, make_run
 from xenbackup.errors import StateFailed
-from xenbackup.model.job import Mail, Notify
+from xenbackup.model.job import DestinationKind, DestinationSpec, Mail, Notify
 from xenbackup.model.point import Damage, MarkedPoint
 from xenbackup.model.run import RoundResult
 from xenbackup.operations.house import House
@@ -78,7 +78,10 @@ def desk(house: House, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
     monkeypatch.setattr(notify, "Teller", make)
     changed = SimpleNamespace(
-        notify=Notify(mail=Mail(to=("root",))), metrics_path="", state_path="/x"
+        notify=Notify(mail=Mail(to=("root",))),
+        metrics_path="",
+        state_path="/x",
+        destinations=(DestinationSpec(name="usb", kind=DestinationKind.IMAGES, path="/mnt"),),
     )
     stand_in = SimpleNamespace(
         house=SimpleNamespace(

@@ -101,16 +101,6 @@ def test_runs_are_listed_newest_first_up_to_a_limit_and_by_domain(catalog: Catal
     assert () == catalog.find_runs("2026%")
 
 
-def test_last_runs_are_the_newest_of_each_job(catalog: Catalog) -> None:
-    finish(catalog, make_result("20261101T000000Z-aaaaaa"), "nightly")
-    finish(catalog, make_result("20261102T000000Z-aaaaaa"), "nightly")
-    finish(catalog, make_result("20261101T010000Z-aaaaaa"), "weekly")
-    finish(catalog, make_result("20261109T000000Z-aaaaaa", domain="db"), "nightly")
-    assert [("nightly", "20261102"), ("weekly", "20261101")] == [
-        (entry.job, entry.result.run[:8]) for entry in catalog.find_last_runs("web")
-    ]
-
-
 def test_points_are_recorded_changed_listed_by_time_and_removed(catalog: Catalog) -> None:
     catalog.record_point(make_summary(point=OTHER_POINT, created_at=NOON + timedelta(1)))
     catalog.record_point(make_summary(domain="db"))

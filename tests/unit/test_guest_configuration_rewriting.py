@@ -256,3 +256,21 @@ def test_any_text_is_rewritten_or_refused_with_its_place(text: str) -> None:
     written = rewrite(text, name="other", uuid=FRESH)
     after = read(written)
     assert ("other", FRESH, before.disks) == (after.name, after.uuid, after.disks)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("mac=00:16:3e:11:22:33, vifname=a0 ,bridge=br0", "mac=00:16:3e:11:22:33,bridge=br0"),
+        ("vifname=web0", ""),
+        ("bridge=vifname", "bridge=vifname"),
+    ],
+)
+def test_names_of_interfaces_are_left_out_where_they_are_anothers(
+    entry: str, expected: str
+) -> None:
+    text = f"name = 'web'\nvif = [ '{entry}', 'bridge=xenbr1' ]\n"
+    written = rewrite(text, without_interface_names=True)
+    found = [interface.specification for interface in read(written).network_interfaces]
+    assert [expected, "bridge=xenbr1"] == found
+    assert text == rewrite(text)

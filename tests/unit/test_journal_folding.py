@@ -153,9 +153,14 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
         replace(BLANK, warnings=("a", "b")),
     ),
     (
-        replace(BLANK, failures=("a",), hint="old"),
-        e.Failed(message="b", hint="new"),
-        replace(BLANK, failures=("a", "b"), hint="new"),
+        BLANK,
+        e.Failed(message="a", hint="first"),
+        replace(BLANK, failures=("a",), hint="first"),
+    ),
+    (
+        replace(BLANK, failures=("a",), hint="first"),
+        e.Failed(message="b", hint="of the undo"),
+        replace(BLANK, failures=("a", "b"), hint="first"),
     ),
     (BLANK, e.RecoveryBegan(owes=True, rebooted=True), BLANK),
     (BLANK, e.RescueBegan(action="a", reason="b"), BLANK),

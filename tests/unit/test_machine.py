@@ -62,7 +62,7 @@ def test_a_guest_beside_its_original_gets_addresses_and_only_disks_of_its_own() 
             {"vdev": "xvdc", "pdev_path": "/dev/xenvols/swap", "readwrite": 1},
             {"vdev": "hdc", "pdev_path": "/isos/a.iso", "readwrite": 1, "is_cdrom": True},
         ],
-        nics=[{"mac": "00:16:3e:aa:bb:cc", "bridge": "xenbr0"}],
+        nics=[{"mac": "00:16:3e:aa:bb:cc", "bridge": "xenbr0", "ifname": "vif-web"}],
     )
 
     separated, notes = separate_guest(
@@ -76,7 +76,10 @@ def test_a_guest_beside_its_original_gets_addresses_and_only_disks_of_its_own() 
     configuration = json.loads(change_configuration(text, separated))
     assert [disk["vdev"] for disk in configuration["disks"]] == ["xvda", "hdc"]
     assert configuration["nics"] == [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0"}]
-    assert len(notes) == 2
+    assert ["web2 has no interface vif-web in dom0: that one is web's; Xen names its own"] == [
+        note for note in notes if "interface" in note
+    ]
+    assert len(notes) == 3
 
 
 def test_pci_devices_are_spelled_in_full() -> None:

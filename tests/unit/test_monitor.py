@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.recorded import RecordedHost
+from tests.unit.simulated.hosts import make_host
 from xenbackup.dom0 import monitor
 from xenbackup.model.command import Process
 
@@ -106,3 +109,41 @@ def test_freezing_stops_and_waking_continues() -> None:
 def test_a_monitor_that_is_gone_is_not_counted_as_alive() -> None:
     gone = make_process("/var/log/xen/xl-web.log")
     assert () == monitor.wake_monitors(RecordedHost(), (gone,))
+
+
+WAITING = "Waiting for domain web (domid 7) to die [pid 1234]"
+
+
+def test_log_is_known_by_its_file_and_its_first_line(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    log = host.place("/var/log/xen/xl-web.log")
+    log.write_text(f"{WAITING}\nDomain 7 has shut down, reason code 3 0x3\n")
+    assert f"inode {log.stat().st_ino}: {WAITING}" == monitor.read_log_mark(host, "web")
+    log.write_bytes(b"\xff" * 4096)
+    assert len(monitor.read_log_mark(host, "web")) < 600
+
+
+def test_log_that_is_not_there_has_no_mark_and_no_other_file_is_waited_for(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    log = host.place("/var/log/xen/xl-other.log")
+    assert monitor.NO_LOG == monitor.read_log_mark(host, "other")
+    os.mkfifo(log)
+    assert f"inode {log.stat().st_ino}: " == monitor.read_log_mark(host, "other")
+
+
+@pytest.mark.parametrize(
+    ("found", "same"),
+    [
+        (f"inode 7: {WAITING}", True),
+        ("inode 7: Domain 7 has been destroyed.", True),
+        (f"inode 9: {WAITING}", True),
+        ("inode 7: ", True),
+        ("inode 9: ", True),
+        ("inode 9: Waiting for domain web (domid 8) to die [pid 1301]", False),
+    ],
+)
+def test_copy_of_a_log_is_the_same_log(found: str, same: bool) -> None:
+    assert same is monitor.is_same_log(f"inode 7: {WAITING}", found)
+    emptied = same and found != f"inode 9: {WAITING}"
+    assert emptied is monitor.is_same_log("inode 7: ", found), "what it says now, it was told since"
+    assert found.endswith(": ") is monitor.is_same_log(monitor.NO_LOG, found)

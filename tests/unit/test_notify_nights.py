@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import datetime
 
+import pytest
+
 from tests.unit.rounds import NOW, make_round, make_run
 from tests.unit.test_notify import AT_ONCE, BAD, GOOD, MAIL, Sendmail, make_teller, tell
 from tests.unit.web_servers import find_closed_port, serve
@@ -27,6 +29,24 @@ def test_round_that_an_earlier_process_has_not_told_is_told_with_the_others_of_t
     assert "ended 2026-11-23 12:10 JST: FAILED" in letter
     assert 1 == letter.count("Job weekly")
     assert [("20261123-0230-nightly", "20261123-0230-weekly", "20261123-0230-third")] == told
+
+
+def test_teller_that_gets_no_thread_fails_no_round_and_tells_once_it_gets_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sendmail = Sendmail()
+    teller = make_teller(MAIL, sendmail)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", refuse)
+        tell(teller, BAD)
+        assert teller.close(30)
+    tell(teller, make_round(make_run("db"), job="weekly"))
+    assert teller.close(30)
+    (letter,) = sendmail.letters
+    assert [1, 1] == [letter.count("Job nightly"), letter.count("Job weekly")]
 
 
 def test_rounds_are_told_when_one_way_got_through_and_when_nobody_wanted_to_know() -> None:

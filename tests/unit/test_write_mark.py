@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.simulated.hosts import make_host
 from xenbackup.dom0.real import RealHost
+from xenbackup.dom0.write_mark import UNFINISHED, is_at_rest, is_written_since
 
 # Of a device with 12,345 sectors written: Documentation/block/stat.rst.
 STAT = (
@@ -39,6 +40,43 @@ def test_device_whose_count_cannot_be_read_has_no_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     assert "" == make_device(tmp_path, monkeypatch, text).read_write_mark("/dev/vg/web")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("       5        0\n", "sectors 253:7 12345"),
+        ("       0        2\n", f"sectors 253:7 12345{UNFINISHED}"),
+        ("garbled\n", "sectors 253:7 12345"),
+    ],
+)
+def test_device_tells_of_writes_that_are_on_their_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    host = make_device(tmp_path, monkeypatch, STAT)
+    (tmp_path / "dev/block/253:7/inflight").write_text(text)
+    mark = host.read_write_mark("/dev/vg/web")
+    assert expected == mark
+    assert is_at_rest(mark) is not mark.endswith(UNFINISHED)
+
+
+@pytest.mark.parametrize(
+    ("noted", "now", "written"),
+    [
+        ("sectors 253:7 8", "sectors 253:7 8", False),
+        ("sectors 253:7 8", "sectors 253:7 16", True),
+        ("sectors 253:7 8", f"sectors 253:7 8{UNFINISHED}", True),
+        ("sectors 253:7 8", "sectors 253:9 16", True),
+        ("sectors 253:7 16", "sectors 253:7 8", True),
+        ("sectors 253:7 8", "sectors 253:7 0", False),
+        ("sectors 253:7 8", "sectors 253:9 0", False),
+        ("sectors 253:7 8", f"sectors 253:7 0{UNFINISHED}", True),
+        ("sectors 253:7 8", "", False),
+        ("file 3 4096 7", "file 3 4096 0", True),
+    ],
+)
+def test_marks_are_compared_as_the_kernel_counts(noted: str, now: str, written: bool) -> None:
+    assert written is is_written_since(noted, now)
 
 
 def test_file_has_another_mark_once_it_was_written(tmp_path: Path) -> None:

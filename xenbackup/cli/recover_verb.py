@@ -34,6 +34,7 @@ def recover(invocation: Invocation, no_removals: bool) -> int:
     """
     from xenbackup.cli.watching import PersonWatcher
     from xenbackup.model.progress import SilentWatcher
+    from xenbackup.operations.half_restored import is_restoring
     from xenbackup.operations.recover import recover_runs
     from xenbackup.operations.removals import FinishedRemovals, finish_removals
     from xenbackup.operations.restore import list_incomplete_restores, settle_restores
@@ -50,7 +51,9 @@ def recover(invocation: Invocation, no_removals: bool) -> int:
         recovered = recover_runs(house, watcher)
         removals = FinishedRemovals() if no_removals else finish_removals(house)
     settle_restores(house)
-    restores = list_incomplete_restores(house)
+    restores = tuple(
+        mark for mark in list_incomplete_restores(house) if not is_restoring(house, mark)
+    )
     healed = all(run.healed for run in recovered) and not restores and not removals.troubles
     exit_code = int(ExitCode.GOOD if healed else ExitCode.RECOVERY_INCOMPLETE)
     if invocation.json:

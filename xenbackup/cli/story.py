@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from xenbackup.cli.page import Page, style_outcome
@@ -67,8 +67,7 @@ class Story:
             amounts = f"{format_size(record.bytes_read)}, {format_size(record.bytes_written)}"
             fields.append(("read, written", amounts))
         fields += self._list_what_is_left(damaged)
-        days = {line.at.astimezone().date() for line in self.lines}
-        form = "%H:%M:%S" if len(days) == 1 else "%m-%d %H:%M:%S"
+        form = _choose_form({line.at.astimezone().date() for line in self.lines})
         rows: list[tuple[Cell, Cell]] = [
             (f"{line.at.astimezone():{form}}", _style_entry(line.entry)) for line in self.lines
         ]
@@ -136,14 +135,28 @@ class Story:
         }
 
 
+def _choose_form(days: set[date]) -> str:
+    """A time of the day for one day; what was recovered in another year says which."""
+    if len(days) == 1:
+        return "%H:%M:%S"
+    return "%m-%d %H:%M:%S" if len({day.year for day in days}) == 1 else "%Y-%m-%d %H:%M:%S"
+
+
 def _tell_guest(record: RunRecord) -> Cell:
     if record.hands_off:
         return Styled(show_text(f"left alone: {record.hands_off}"), Colour.YELLOW)
+    if record.returned and record.boot_begun:
+        told = f"was booted afresh as domain {record.returned_domid}: its memory is lost"
+        return Styled(told, Colour.YELLOW)
     if record.returned:
         same = record.returned_domid == record.start.plan.domain.domid
         return f"{'runs on' if same else 'came back'} as domain {record.returned_domid}"
     if not record.guest_touched:
         return "was not touched"
+    if record.boot_begun:
+        return Styled("may be down: it is to be booted afresh, its memory is lost", Colour.RED)
+    if record.resuming:
+        return Styled("was let run, and was not seen healthy since", Colour.RED)
     if record.destroyed:
         return Styled("is down, saved, and waits for its restore", Colour.RED)
     return Styled("may stand still: this run stopped it", Colour.RED)

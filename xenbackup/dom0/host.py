@@ -34,6 +34,7 @@ class Host(Protocol):
 
         Of a device it is the kernel's count of written sectors, which begins anew with each boot,
         and which neither reading nor a snapshot moves; of a file its number, size and time.
+        `dom0/write_mark.py` compares them.
         """
 
     def clone_file(self, source: str, target: str) -> None:

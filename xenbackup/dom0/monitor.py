@@ -7,6 +7,7 @@ the suspend, and goes on watching when it is woken.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from xenbackup.model.command import Process
 
 LOG_FOLDER = "/var/log/xen"
 NO_LOG = "none"
+_BEGINS = ": "
+_BEGINNING_BYTES = 512
 _ARRIVED = "(--incoming)?"
 """A guest that was migrated to this host is watched under the name it had on its way."""
 
@@ -38,16 +41,41 @@ def find_monitors(host: Host, domain_name: str) -> tuple[Process, ...]:
     )
 
 
-def read_log_mark(host: Host, domain_name: str) -> str:
-    """Which file the guest's log is now: another one once xl has created a domain of that name.
+def is_watched_by_others(host: Host, domain_name: str, run_id: str) -> bool:
+    """Does a monitor watch a domain of this name that this run or restore did not start?"""
+    return any(
+        process.run_mark != run_id and not process.stopped
+        for process in find_monitors(host, domain_name)
+    )
 
-    xl renames the older ones (`libxl_create_logfile` keeps ten), so that none is opened again.
+
+def read_log_mark(host: Host, domain_name: str) -> str:
+    """Which file the guest's log is now, and how it begins: `inode 7: Waiting for domain …`.
+
+    xl opens a new one for each domain of that name that it has created, and says at once which one
+    it waits for; the older ones it renames (`libxl_create_logfile` keeps ten) and opens no more.
     `NO_LOG` where there is none, as for a guest of xm.
     """
+    path = host.place(f"{LOG_FOLDER}/xl-{domain_name}.log")
     try:
-        return f"inode {host.place(f'{LOG_FOLDER}/xl-{domain_name}.log').stat().st_ino}"
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            beginning = file.readline(_BEGINNING_BYTES).decode("utf-8", "replace").strip()
+            number = os.fstat(descriptor).st_ino
     except OSError:
         return NO_LOG
+    return f"inode {number}{_BEGINS}{beginning}"
+
+
+def is_same_log(noted: str, found: str) -> bool:
+    """Has no log been begun between two marks? An empty one is of logrotate, which renamed or
+    emptied the one before; and a copy is the same log: where logs lie in memory, they are put back
+    at each boot, in other files.
+    """
+    noted_file, _, noted_beginning = noted.partition(_BEGINS)
+    found_file, _, found_beginning = found.partition(_BEGINS)
+    same_file = noted_file == found_file
+    return same_file or found.endswith(_BEGINS) or noted_beginning == found_beginning
 
 
 def is_monitor_of(process: Process, domain_name: str) -> bool:

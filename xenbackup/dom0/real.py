@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from xenbackup.dom0.write_mark import UNFINISHED
 from xenbackup.model.command import Command, CommandResult, Process
 from xenbackup.system.block_device import BlockDevice, open_block_device
 from xenbackup.system.command import RUN_MARK, SystemCommands
@@ -40,14 +41,19 @@ class RealHost:
         return open_block_device(path, writable=writable)
 
     def read_write_mark(self, path: str) -> str:
-        """Field 7 of /sys/dev/block/MAJOR:MINOR/stat (Documentation/block/stat.rst)."""
+        """Field 7 of /sys/dev/block/MAJOR:MINOR/stat (Documentation/block/stat.rst).
+
+        A newer kernel counts a write to a device of device-mapper when it has ended, not as it
+        begins: `inflight` beside the count has those that are on their way, behind the reads.
+        """
         try:
             found = Path(path).stat()
             if stat.S_ISREG(found.st_mode):
                 return f"file {found.st_ino} {found.st_size} {found.st_mtime_ns}"
             number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-            fields = (self._sys_folder / "dev/block" / number / "stat").read_text("ascii").split()
-            return f"sectors {number} {int(fields[6])}"
+            folder = self._sys_folder / "dev/block" / number
+            fields = (folder / "stat").read_text("ascii").split()
+            return f"sectors {number} {int(fields[6])}{_read_unfinished(folder)}"
         except (OSError, ValueError, IndexError):
             return ""
 
@@ -83,3 +89,11 @@ class RealHost:
 
     def signal_process(self, process: Process, signal_number: int) -> bool:
         return signal_exactly(process, signal_number, proc_folder=self._proc_folder)
+
+
+def _read_unfinished(folder: Path) -> str:
+    try:
+        _reads, writes = (folder / "inflight").read_text("ascii").split()
+    except (OSError, ValueError):
+        return ""
+    return "" if writes == "0" else UNFINISHED

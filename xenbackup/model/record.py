@@ -70,7 +70,8 @@ class RunRecord:
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
     `monitor_log` tells which file the guest's log was after the save.
-    `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`.
+    `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`. `hint` goes
+    with the first of `failures`.
     """
 
     start: RunStart

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from xenbackup.errors import JournalDamaged, Locked, StateFailed
+from xenbackup.errors import JournalDamaged, Locked
 from xenbackup.model.entries import RunEnded
 from xenbackup.model.record import RunRecord
 from xenbackup.model.status import OpenRun, RunState
 from xenbackup.operations.house import House
 from xenbackup.records.journal import JournalLine, fold_entries, list_journals, read_journal
-from xenbackup.system.durable import translate_errors
 
 # The last line of a journal that has an end, and what may be torn behind it.
 _TAIL_BYTES = 512
@@ -26,11 +25,10 @@ def list_open_runs(house: House) -> tuple[OpenRun, ...]:
     Raises: StateFailed.
     """
     found = []
-    with translate_errors(StateFailed, f"look through the journals in {house.journals_folder}"):
-        for path in list_journals(house.journals_folder):
-            open_run = None if _has_end(path) else _read_open_run(house, path)
-            if open_run is not None:
-                found.append(open_run)
+    for path in list_journals(house.journals_folder):
+        open_run = None if _has_end(path) else _read_open_run(house, path)
+        if open_run is not None:
+            found.append(open_run)
     newest = {run.domain: run.run for run in found}
     return tuple(
         # A later run of the guest has begun beside what this one owes: the lock is that one's.
@@ -67,7 +65,9 @@ def is_at_work(house: House, record: RunRecord) -> bool:
 
 
 def _has_end(path: Path) -> bool:
-    """Whether the last whole line is that of an end. A journal that went since has one."""
+    """Whether the last whole line is that of an end. A journal that went since has one; where that
+    cannot be seen, its reading tells why.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -75,6 +75,8 @@ def _has_end(path: Path) -> bool:
             tail = file.read()
     except FileNotFoundError:
         return True
+    except OSError:
+        return False
     whole, newline, _ = tail.rpartition(b"\n")
     return bool(newline) and _END in whole.rpartition(b"\n")[2]
 

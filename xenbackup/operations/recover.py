@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from xenbackup.errors import Locked, XenbackupError
+from xenbackup.errors import JournalDamaged, Locked, XenbackupError
 from xenbackup.model import entries as e
 from xenbackup.model.job import DestinationKind
 from xenbackup.model.progress import RunWatcher, SilentWatcher
@@ -97,8 +97,8 @@ def _must_wait(house: House, run_id: str) -> bool:
     """Would recovery only wait at first? Nothing is done and nothing written here, and what cannot
     be seen is found out by recovery itself.
     """
-    journal = Journal(_find_journal(house, run_id), house.host.now)
     try:
+        journal = Journal(_find_journal(house, run_id), house.host.now)
         journal.look()
         context = RunContext(
             host=house.host,
@@ -207,7 +207,11 @@ def _undo(house: House, run_id: str, watcher: RunWatcher) -> RecoveredRun:
 
 
 def _find_journal(house: House, run_id: str) -> Path:
-    return next(p for p in list_journals(house.journals_folder) if p.stem == run_id)
+    """Raises: JournalDamaged when somebody has moved it away since."""
+    for path in list_journals(house.journals_folder):
+        if path.stem == run_id:
+            return path
+    raise JournalDamaged(f"The journal of run {run_id} is gone.")
 
 
 def _reopen_context(

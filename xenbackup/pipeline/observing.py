@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from xenbackup.dom0 import monitor, xenstore
 from xenbackup.dom0.memory_image import inspect_memory_image
+from xenbackup.errors import SaveFailed
 from xenbackup.model import entries as e
 from xenbackup.model.command import Process
 from xenbackup.model.rescue import ImageState, RescueAction, World
@@ -74,8 +76,15 @@ def place_save_file(context: RunContext) -> str:
 
 
 def find_save_file(context: RunContext) -> Path | None:
-    """A whole image of the guest where the service looks; a cut-off one restores nothing."""
-    path = context.host.place(place_save_file(context))
+    """A whole image of the guest where the service looks; a cut-off one restores nothing, nor does
+    one that cannot be read, or a folder of the guest's name that somebody keeps images in.
+    """
+    with suppress(SaveFailed, OSError):
+        return _find_whole(context.host.place(place_save_file(context)))
+    return None
+
+
+def _find_whole(path: Path) -> Path | None:
     if path.exists() and inspect_memory_image(path).complete:
         return path
     return None
@@ -86,7 +95,8 @@ def _is_newer_than_run(context: RunContext, path: Path) -> bool:
     the end of this host: it lies there since some other day, and its guest has run on.
     """
     lines = read_journal(context.journal.path)
-    known = max(line.at.timestamp() for line in lines if isinstance(line.entry, _OF_THE_GUEST))
+    times = (line.at.timestamp() for line in lines if isinstance(line.entry, _OF_THE_GUEST))
+    known = max(times, default=0.0)
     return path.stat().st_mtime > known
 
 

@@ -3,11 +3,13 @@
 A guest may be let run, or started, and be ended again between two looks: then nothing shows that it
 ran, but its disks have moved on. The kernel counts what is written to each device; over a boot of
 the host, which begins the counts anew, snapshots hold what was overwritten, and xl keeps its logs.
+What is taken for such a trace and is none would leave a guest down: each has to be beyond doubt.
 """
 
 from __future__ import annotations
 
 from xenbackup.dom0 import monitor
+from xenbackup.dom0.write_mark import is_at_rest, is_written_since
 from xenbackup.errors import SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import Consistency
@@ -18,14 +20,19 @@ from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import note_let_run
 
 SERVED_BY_KERNEL = "/local/domain/0/backend/vbd/"
+SETTLE_SECONDS = 10.0
+SETTLE_POLL_SECONDS = 0.1
 
 
 def note_disks_at_rest(context: RunContext) -> None:
     """Write down how much was written to each disk until now, where that tells who wrote.
 
     Whose disks others share has no such disk. And while the guest only stands still, none but a
-    device which the kernel itself serves (`vbd`) is at rest with it: QEMU writes late.
+    device which the kernel itself serves (`vbd`) is at rest with it: QEMU writes late. What the
+    guest had asked for just before is waited for, and a disk that does not come to rest is left
+    out; one of a guest that is shut off is somebody else's to write, and that must be seen.
     """
+    deadline = context.host.monotonic_seconds() + SETTLE_SECONDS
     offline = context.plan.consistency is Consistency.OFFLINE
     served = (
         frozenset(disk.vdev for disk in context.plan.disks) if offline else _list_served(context)
@@ -36,10 +43,20 @@ def note_disks_at_rest(context: RunContext) -> None:
         if disk.vdev in served
         and not context.record.sharers
         and (offline or disk.kind is not VolumeKind.IMAGE_FILE)
-        and (mark := context.host.read_write_mark(disk.path))
+        and (mark := _read_settled(context, disk.path, deadline))
+        and (offline or is_at_rest(mark))
     )
     if marks:
         context.journal.write(e.DisksAtRest(marks=marks, boot_id=context.host.boot_id()))
+
+
+def _read_settled(context: RunContext, path: str, deadline: float) -> str:
+    """The disk's mark once nothing more is on its way to it, or as the deadline passes."""
+    while (mark := context.host.read_write_mark(path)) and not is_at_rest(mark):
+        if context.host.monotonic_seconds() > deadline:
+            break
+        context.host.sleep(SETTLE_POLL_SECONDS)
+    return mark
 
 
 def _list_served(context: RunContext) -> frozenset[str]:
@@ -62,7 +79,7 @@ def find_written_disks(context: RunContext) -> tuple[str, ...]:
     return tuple(
         noted.vdev
         for noted in record.at_rest
-        if context.host.read_write_mark(paths[noted.vdev]) not in ("", noted.mark)
+        if is_written_since(noted.mark, context.host.read_write_mark(paths[noted.vdev]))
     )
 
 
@@ -76,17 +93,17 @@ def _list_overwritten(context: RunContext) -> tuple[str, ...]:
     if not (rebooted and record.image_verified and record.snapshots) or record.sharers:
         return ()
     served = _list_served(context)
+    # Asked for by their groups: another one that is not well must not keep a guest down.
     filled = {
-        (volume.group, volume.name)
-        for volume in context.lvm.list_volumes()
+        volume.name
+        for group in sorted({made.group for made in record.snapshots} - {""})
+        for volume in context.lvm.list_volumes(group)
         if volume.thick_snapshot
         and volume.is_snapshot_of_run(context.run_id)
         and (volume.invalid or volume.snapshot_percent)
     }
     return tuple(
-        made.vdev
-        for made in record.snapshots
-        if made.vdev in served and (made.group, made.name) in filled
+        made.vdev for made in record.snapshots if made.vdev in served and made.name in filled
     )
 
 
@@ -94,11 +111,16 @@ def is_started_since(context: RunContext) -> bool:
     """Did somebody create a domain of the guest's name since its save, and before our restore?
 
     xl opens a new log for each domain that it has created, and never the one before again. One
-    that is gone tells nothing: logs may lie in memory.
+    that is gone, or empty, tells nothing: logs may lie in memory, and are rotated by night.
     """
     noted, name = context.record.monitor_log, context.plan.domain.name
     found = monitor.read_log_mark(context.host, name)
-    return bool(noted and found not in (noted, monitor.NO_LOG) and not context.record.restore_begun)
+    return (
+        bool(noted)
+        and found not in (noted, monitor.NO_LOG)
+        and not monitor.is_same_log(noted, found)
+        and not context.record.restore_begun
+    )
 
 
 def check_disks_at_rest(context: RunContext, *, when: str) -> None:

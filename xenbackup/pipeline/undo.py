@@ -311,7 +311,15 @@ def discard_partial_point(context: RunContext) -> bool:
 
 
 def discard_memory_image(context: RunContext) -> None:
-    """Remove the run's files from the spool: the guest is back, or the image is stale."""
-    context.spool.remove(context.run_id)
+    """Remove the run's files from the spool: the guest is back, or the image is stale.
+
+    What stays because the spool's disk fails, or is away, changes nothing of what the run came to:
+    each recovery removes what ended runs have left there.
+    """
+    try:
+        context.spool.remove(context.run_id)
+    except XenbackupError as error:
+        context.warn(f"The memory image was not removed from the spool: {error.message}")
+        return
     if context.record.save_begun and not context.record.image_discarded:
         context.journal.write(e.ImageDiscarded())

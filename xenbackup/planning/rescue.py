@@ -214,7 +214,7 @@ def _decide_absent(record: RunRecord, world: World) -> Decision:
     if record.boot_begun:
         return _decide_boot(world, "a fresh boot was begun and it is not there")
     if record.resuming:
-        return _decide(A.HANDS_OFF, "it vanished after it was let run: its own or its owner's act")
+        return _decide(A.HANDS_OFF, _tell_vanished(world))
     saved_by_us = record.destroy_begun or record.restore_begun or record.save_destroys
     if not saved_by_us:
         return _decide(A.HANDS_OFF, "somebody destroyed it during the run")
@@ -223,6 +223,15 @@ def _decide_absent(record: RunRecord, world: World) -> Decision:
             return _decide(A.GIVE_UP, "five restores failed: it is down, its memory image is kept")
         return _decide(A.RESTORE, "it is down and its memory image is complete")
     return _decide_boot(world, "it is down and its memory image cannot be trusted")
+
+
+def _tell_vanished(world: World) -> str:
+    if world.written_disks:
+        return (
+            "it is gone, and its disks were written since it was saved: its own or its owner's act."
+            " It stays shut off until its owner starts it"
+        )
+    return "it vanished after it was let run: its own or its owner's act"
 
 
 def _decide_intruded(intruder: Domain) -> Decision:

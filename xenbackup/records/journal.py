@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import singledispatch
@@ -78,11 +79,21 @@ class Journal:
     def create(self, first: e.RunStarted) -> None:
         """Create the file (0600, must not exist) and write its first entry durably.
 
-        Raises: StateFailed, also when the disk has no room for what may follow.
+        Raises: StateFailed, also when the disk has no room for what may follow. No file is left
+        then: nothing was begun, and it would keep the guest's next run waiting for a recovery.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with durable.translate_errors(StateFailed, f"create the journal {self.path}"):
             self._descriptor = os.open(self.path, flags, 0o600)
+        try:
+            self._begin(first)
+        except StateFailed:
+            with suppress(OSError):
+                self.path.unlink()
+            self.close()
+            raise
+
+    def _begin(self, first: e.RunStarted) -> None:
         self.write(first)
         durable.reserve_room(self._descriptor, self._size_bytes, RESERVE_BYTES)
         durable.sync_folder(self.path.parent)
@@ -160,11 +171,10 @@ class Journal:
 
 
 def list_journals(folder: Path) -> tuple[Path, ...]:
-    """Journals in a folder, oldest first; foreign files are left alone."""
-    if not folder.is_dir():
-        return ()
-    found = (path for path in folder.iterdir() if path.suffix == SUFFIX and is_run_id(path.stem))
-    return tuple(sorted(found))
+    """Journals in a folder, oldest first; foreign files are left alone. Raises: StateFailed."""
+    with durable.translate_errors(StateFailed, f"look through the journals in {folder}"):
+        found = tuple(folder.iterdir()) if folder.is_dir() else ()
+    return tuple(sorted(p for p in found if p.suffix == SUFFIX and is_run_id(p.stem)))
 
 
 def read_journal(path: Path) -> tuple[JournalLine, ...]:
@@ -186,6 +196,11 @@ def _read_lines(path: Path) -> tuple[tuple[JournalLine, ...], int]:
         content = path.read_bytes()
     except FileNotFoundError:
         content = b""
+    except OSError as error:
+        raise JournalDamaged(
+            f"Journal {path} cannot be read: {durable.explain_reason(error)}.",
+            hint="look at the disk below it, and at the guest and its snapshots by hand",
+        ) from error
     whole_bytes = content.rfind(b"\n") + 1
     lines = []
     for number, text in enumerate(content[:whole_bytes].splitlines(), start=1):
@@ -425,7 +440,11 @@ def _(entry: e.Warned, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Failed, record: RunRecord) -> RunRecord:
-    return _replace(record, failures=(*record.failures, entry.message), hint=entry.hint)
+    """The hint is that of the first failure, as the error of a run is: what failed in its undo
+    would explain something else.
+    """
+    hint = record.hint if record.failures else entry.hint
+    return _replace(record, failures=(*record.failures, entry.message), hint=hint)
 
 
 @_apply.register

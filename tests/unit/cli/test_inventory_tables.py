@@ -147,7 +147,9 @@ def test_drive_without_a_disk_has_no_size() -> None:
 def test_each_kind_says_once_which_presets_it_allows_and_why_not_the_others() -> None:
     text = report_disks(INVENTORY, WIDE)
     table = text[text.index("WHAT ", text.index("\n\n")) :].split("\n\n")[0]
-    assert re.search(r"^image file \(ext4\) +cold only +no snapshot: its file system", table, re.M)
+    assert re.search(
+        r"^image file \(ext4\) +cold, offline only +no snapshot: its file system", table, re.M
+    )
     assert re.search(r"^image file \(btrfs\) +all +the file is cloned", table, re.M)
     assert re.search(r"^partition +cold only +no snapshot: it is no logical volume$", table, re.M)
     assert re.search(r"^iSCSI +cold only +no snapshot: it lies on the network", table, re.M)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,15 +17,23 @@ import pytest
 
 from tests.unit.cli.conftest import Called, Shell
 from tests.unit.cli.status_server import serve
-from tests.unit.status_reports import make_bad_morning, make_report
+from tests.unit.status_reports import (
+    make_bad_morning,
+    make_domain,
+    make_report,
+    make_round,
+    make_run,
+)
 from tests.unit.test_probing import HangingStatvfs
 from xenbackup.cli import status_telling
 from xenbackup.cli.status_telling import shape_status
 from xenbackup.dom0.simulated.administration import main as administrate
 from xenbackup.errors import DaemonGone
+from xenbackup.model.run import Outcome
 from xenbackup.model.status import StatusReport
 from xenbackup.operations import status
 from xenbackup.operations.probing import Probe
+from xenbackup.operations.status import RUNS_TOLD
 from xenbackup.service.control.events import StatusTold
 from xenbackup.service.control.peers import Peer
 from xenbackup.service.control.protocol import AnyRequest
@@ -222,6 +231,26 @@ def test_a_toolstack_that_does_not_answer_is_told(
 
 
 # Told by a daemon
+
+
+def test_daemon_tells_how_hundreds_of_guests_are_that_five_jobs_failed_to_back_up(
+    bare: Shell,
+) -> None:
+    """As on the morning after the file server was gone, which is when somebody looks."""
+    morning = make_report()
+    why = "x" * 400
+    guests = [f"customer-{number:03}.example.net" for number in range(300)]
+    failed = [
+        make_run(guest, job=f"job-{job}", outcome=Outcome.FAILED, error=why, hint=why)
+        for guest in guests
+        for job in range(5)
+    ]
+    domains = tuple(make_domain(run.domain, job=run.job, last_run=run) for run in failed)
+    report = replace(morning, domains=domains, rounds=(make_round(*failed[:RUNS_TOLD]),))
+    with serve(bare.directory, report):
+        called = bare("status", "--json")
+    assert len(domains) == len(find(called, "domains"))
+    assert [] == [code for code in list_codes(called) if str(code).startswith("daemon")]
 
 
 def test_a_daemon_that_runs_is_asked(bare: Shell) -> None:

@@ -12,10 +12,11 @@ from tests.house import Watcher, back_up, build_host, build_house, recover
 from xenbackup.cli.page import Page
 from xenbackup.cli.story import Story, find_story
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
+from xenbackup.model import entries as e
 from xenbackup.model.job import StepName
 from xenbackup.model.run import DEBT_HINT
 from xenbackup.operations.house import House
-from xenbackup.records.journal import list_journals
+from xenbackup.records.journal import Journal, list_journals
 
 NIGHT_SECONDS = 8 * 3600.0
 
@@ -123,6 +124,47 @@ def test_days_are_told_apart(tmp_path: Path) -> None:
     page = find_the_page(house)
     assert re.search(r"^11-23 00:00:0\d  run of job", page, re.M)
     assert re.search(r"^11-24 00:00:\d\d  the run was cut off here", page, re.M)
+
+
+def test_run_that_was_recovered_in_another_year_says_which(tmp_path: Path) -> None:
+    build_host(tmp_path / "host").close()
+    house = run_and_die(tmp_path / "host", "crash", "lvcreate:end")
+    house.host.sleep(366 * 3 * NIGHT_SECONDS)
+    recover(house)
+    page = find_the_page(house)
+    assert re.search(r"^2026-11-23 00:00:0\d  run of job", page, re.M)
+    assert re.search(r"^2027-11-24 00:00:\d\d  the run was cut off here", page, re.M)
+
+
+def test_guest_that_was_booted_afresh_is_not_said_to_have_come_back(tmp_path: Path) -> None:
+    build_host(tmp_path / "host").close()
+    house = run_and_die(tmp_path / "host", "cold", "xl-destroy:end")
+    host = house.host
+    assert isinstance(host, SimulatedHost)
+    (image,) = host.place(house.configuration.spool_path).glob("*.save")
+    image.unlink()
+    recover(house)
+    assert "the guest: was booted afresh as domain 3: its memory is lost" in read_story(house)
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (e.Resuming(), "the guest: was let run, and was not seen healthy since"),
+        (e.Booting(), "the guest: may be down: it is to be booted afresh, its memory is lost"),
+    ],
+)
+def test_guest_that_was_let_run_does_not_wait_for_its_restore(
+    tmp_path: Path, last: e.AnyEntry, told: str
+) -> None:
+    build_host(tmp_path / "host").close()
+    house = run_and_die(tmp_path / "host", "snapshot", "xl-restore:begin")
+    (path,) = list_journals(house.journals_folder)
+    journal = Journal(path, house.host.now)
+    journal.reopen()
+    journal.write(last)
+    journal.close()
+    assert told in read_story(house)
 
 
 def find_the_page(house: House) -> str:

@@ -26,7 +26,7 @@ from xenbackup.service.control.events import (
     decode_event,
     encode_event,
 )
-from xenbackup.service.control.frames import DAEMON_LIMIT_BYTES
+from xenbackup.service.control.frames import PIECE_BYTES
 from xenbackup.service.control.relay import (
     WARNINGS_LIMIT,
     RelayWatcher,
@@ -169,8 +169,8 @@ def test_round_that_failed_before_any_run_says_why() -> None:
 
 def test_longest_run_still_fits_into_a_frame() -> None:
     wordy = make_run(warnings=("\x1b" * 9000,) * 9000, error="\x1b" * 90_000, hint="\x1b" * 90_000)
-    (part,) = tell_round(make_round(wordy), limit_bytes=DAEMON_LIMIT_BYTES // 2)
-    assert len(encode_event(part)) < DAEMON_LIMIT_BYTES
+    (part,) = tell_round(make_round(wordy), limit_bytes=PIECE_BYTES // 2)
+    assert len(encode_event(part)) < PIECE_BYTES
     warnings = part.runs[0].warnings
     assert WARNINGS_LIMIT + 1 == len(warnings)
     assert f"{9000 - WARNINGS_LIMIT} more warnings are in the journal of run {RUN}" == warnings[-1]

@@ -182,10 +182,14 @@ def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
     for older in state.processes:
         if older.log_path == log_path:
             older.log_path += ".1"  # xl renames the log when the next one is opened
-    _open_log(session.place(log_path))
+    pid = max(state.next_pid, FIRST_SIMULATED_PID)
+    _open_log(
+        session.place(log_path),
+        f"Waiting for domain {domain.name} (domid {domain.domid}) to die [pid {pid}]\n",
+    )
     state.processes.append(
         SimulatedProcess(
-            pid=max(state.next_pid, FIRST_SIMULATED_PID),
+            pid=pid,
             start_ticks=(state.clock_ns - state.started_ns) * CLOCK_TICKS // NANOSECONDS,
             argv=[XL_PROGRAM, *argv],
             log_path=log_path,
@@ -194,17 +198,17 @@ def start_monitor(session: Session, domain: Domain, argv: list[str]) -> None:
             domid=domain.domid,
         )
     )
-    state.next_pid = max(state.next_pid, FIRST_SIMULATED_PID) + 1
+    state.next_pid = pid + 1
 
 
-def _open_log(log: Path) -> None:
+def _open_log(log: Path, first_line: str) -> None:
     """A file of its own for each domain, as `libxl_create_logfile`: it keeps ten older ones."""
     kept = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, LOGS_KEPT + 1))]
     for newer, older in reversed(list(pairwise(kept))):
         if newer.exists():
             newer.rename(older)
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch()
+    log.write_text(first_line, "utf-8", "surrogateescape")
 
 
 def run_rename(session: Session, words: list[str]) -> int:

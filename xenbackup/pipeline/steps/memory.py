@@ -6,6 +6,7 @@ from xenbackup.model import entries as e
 from xenbackup.model.plan import PlannedStep
 from xenbackup.pipeline import guest
 from xenbackup.pipeline.context import RunContext
+from xenbackup.pipeline.steps.snapshot import check_disks_as_planned
 
 
 def save(context: RunContext, step: PlannedStep) -> None:
@@ -18,8 +19,12 @@ def save(context: RunContext, step: PlannedStep) -> None:
     Raises: DomainChanged, SaveFailed, DomainUnhealthy, AwayTooLong.
     """
     stays = context.toolstack.can_save_paused()
+    if not stays:
+        check_disks_as_planned(context)
     guest.save_memory(context, stays=stays)
     if stays:
+        # A disk that was attached since the plan would be in the memory, and not in the point.
+        check_disks_as_planned(context)
         context.check_away()
         guest.destroy_saved_guest(context)
     else:

@@ -36,7 +36,7 @@ def snapshot(context: RunContext, step: PlannedStep) -> None:
 
     Raises: SnapshotFailed, DomainChanged, AwayTooLong.
     """
-    _check_disks_as_planned(context)
+    check_disks_as_planned(context)
     check_guest_stands_still(context, when="before its snapshots")
     if context.plan.consistency is Consistency.OFFLINE:
         note_disks_at_rest(context)
@@ -84,10 +84,10 @@ def check_guest_stands_still(context: RunContext, *, when: str) -> None:
         )
 
 
-def _check_disks_as_planned(context: RunContext) -> None:
+def check_disks_as_planned(context: RunContext) -> None:
     """The disk set read inside the pause equals that of the plan.
 
-    A destroyed guest has none any more; its memory image brings back those it was saved with.
+    A destroyed guest has none any more: that was looked at before its destroy.
 
     Raises: DomainChanged.
     """
@@ -243,9 +243,15 @@ def _find_made(context: RunContext, made: SnapshotRecord) -> LogicalVolume | Non
     Raises: SnapshotFailed where nobody can tell.
     """
     volumes = context.lvm.list_volumes()
-    found = find_snapshot(volumes, made.group, made.name)
-    if found is None and made.lv_uuid:
-        found = next((volume for volume in volumes if volume.uuid == made.lv_uuid), None)
+    found = find_snapshot(volumes, made.group, made.name) or next(
+        # One that was cut off as it was made has no UUID here; its name is no other run's.
+        (
+            volume
+            for volume in volumes
+            if (volume.uuid == made.lv_uuid if made.lv_uuid else volume.name == made.name)
+        ),
+        None,
+    )
     if found is not None or any(volume.uuid == made.origin_uuid for volume in volumes):
         return found
     if made.group not in {group.name for group in context.lvm.list_groups()}:

@@ -1,0 +1,84 @@
+"""A journal that the disk does not give any more: told of, and in nobody else's way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.house import back_up, find_wrongs, recover
+from tests.pipeline.strikes import run_killed_at
+from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.errors import JournalDamaged, StateFailed
+from xenbackup.model.run import Outcome
+from xenbackup.model.status import RunState
+from xenbackup.operations import recover as recovery
+from xenbackup.operations.house import House
+from xenbackup.operations.journals import trim_journals
+from xenbackup.operations.open_runs import list_open_runs
+from xenbackup.records.journal import list_journals, read_journal
+
+BROKEN = "20200101T000000Z-aaaaaa"
+
+
+def break_journal(house: House) -> Path:
+    """No file can be read there: root, who runs the tests, is refused nothing else."""
+    path = house.journals_folder / f"{BROKEN}.jsonl"
+    path.mkdir(parents=True)
+    return path
+
+
+def test_guest_comes_back_beside_a_journal_that_cannot_be_read(house: House) -> None:
+    house = run_killed_at(house, "cold", "xl-destroy:end")
+    broken = break_journal(house)
+    found = {run.domain: run for run in recover(house)}
+    assert found["web"].healed, found
+    assert not found[""].healed
+    assert BROKEN == found[""].run
+    broken.rmdir()
+    assert [] == find_wrongs(house)
+
+
+def test_journal_that_cannot_be_read_is_told_and_kept_and_refuses_no_backup(house: House) -> None:
+    path = break_journal(house)
+    with pytest.raises(JournalDamaged, match="cannot be read: Is a directory"):
+        read_journal(path)
+    (open_run,) = list_open_runs(house)
+    assert (BROKEN, RunState.UNREADABLE) == (open_run.run, open_run.state)
+    assert () == trim_journals(house)
+    (run,) = back_up(house, "crash").runs
+    assert (Outcome.OK, "") == (run.outcome, run.error)
+    assert path.is_dir()
+
+
+def test_folder_of_journals_that_cannot_be_read_is_an_error_that_names_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.journals_folder.mkdir(parents=True)
+
+    def fail(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    with pytest.raises(StateFailed, match=r"journals in .*: Input/output error"):
+        list_journals(house.journals_folder)
+
+
+def test_journal_that_went_while_recovery_was_at_work_keeps_no_other_guest_down(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person moves away the one that could not be read, and another one with it."""
+    run_killed_at(house, "cold", "xl-destroy:end", domain="thinny")
+    house = run_killed_at(house, "cold", "xl-destroy:end")
+    first, _ = list_journals(house.journals_folder)
+    wait = recovery._must_wait
+
+    def move_away(house: House, run_id: str) -> bool:
+        if first.exists():
+            first.rename(house.journals_folder.parent / "moved")
+        return wait(house, run_id)
+
+    monkeypatch.setattr(recovery, "_must_wait", move_away)
+    found = {run.domain: run for run in recover(house)}
+    assert found["web"].healed, found
+    assert any("is gone" in line for line in found["thinny"].messages), found
