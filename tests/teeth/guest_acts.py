@@ -71,6 +71,14 @@ GUEST_TEETH = (
         tests=(f"{STORAGE}::test_row_60_disk_set_that_changed_since_the_plan_ends_the_run",),
     ),
     Tooth(
+        name="disk-set-before-the-destroy",
+        act="the disk set of a saved guest is compared with the plan's before it is destroyed",
+        file="pipeline/steps/memory.py",
+        text="        check_disks_as_planned(context)\n        context.check_away()\n",
+        instead="        context.check_away()\n",
+        tests=(f"{STORAGE}::test_row_60_disk_set_that_changed_since_the_plan_ends_the_run",),
+    ),
+    Tooth(
         name="disks-of-xenstore",
         act="a disk that only xenstore knows of ends the run before the guest is touched",
         file="operations/backup.py",

@@ -91,6 +91,14 @@ OTHERS_TEETH = (
         tests=(f"{WRITTEN}::test_log_tells_of_a_guest_whose_disks_a_program_serves",),
     ),
     Tooth(
+        name="logs-rotated",
+        act="a log that was rotated tells of no start",
+        file="pipeline/stillness.py",
+        text="        and not monitor.is_same_log(noted, found)\n",
+        instead="",
+        tests=(f"{WRITTEN}::test_log_that_was_rotated_while_the_guest_was_away_says_nothing",),
+    ),
+    Tooth(
         name="logs-in-memory",
         act="a log that is gone after a reboot tells nothing",
         file="pipeline/stillness.py",

@@ -20,6 +20,28 @@ CUT_OFF_BOOT = f"{SETTLING}::test_a_boot_that_was_cut_off_never_ran_and_is_made_
 
 RESTORE_TEETH = (
     Tooth(
+        name="targets-watched",
+        act="behind each disk it is seen that no guest was started on the targets",
+        file="operations/restore_disks.py",
+        text="            refuse_written()\n",
+        instead="",
+        tests=(
+            "tests/unit/test_restore_watched.py::"
+            "test_guest_that_is_started_while_its_disks_are_written_is_not_called_restored",
+        ),
+    ),
+    Tooth(
+        name="earlier-marks-end",
+        act="a restore that made the disks whole ends the marks of earlier ones",
+        file="operations/restore.py",
+        text="        context.keeper.supersede()\n",
+        instead="",
+        tests=(
+            f"{SETTLING}::"
+            "test_a_later_restore_that_made_the_disks_whole_ends_the_mark_of_an_earlier_one",
+        ),
+    ),
+    Tooth(
         name="settling-lets-run",
         act="recovery lets a guest run that an interrupted restore had built whole",
         file="operations/restore.py",

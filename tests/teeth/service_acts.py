@@ -13,6 +13,17 @@ JOURNALS = "tests/pipeline/test_unwritable_journals_on_simulation.py"
 
 SERVICE_TEETH = (
     Tooth(
+        name="points-of-configured-destinations",
+        act="a guest is good only by points in a destination that is configured",
+        file="planning/counted_points.py",
+        text="    points = [point for point in points if point.destination in destinations]\n",
+        instead="",
+        tests=(
+            "tests/unit/test_status_gathered.py::"
+            "test_no_guest_is_good_by_a_point_in_a_destination_that_is_not_configured",
+        ),
+    ),
+    Tooth(
         name="one-daemon",
         act="a host has one daemon at a time",
         file="service/daemon.py",
