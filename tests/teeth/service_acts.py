@@ -24,6 +24,27 @@ SERVICE_TEETH = (
         ),
     ),
     Tooth(
+        name="one-question-for-two",
+        act="who asks what is being asked at this moment waits for the same answer",
+        file="operations/probing.py",
+        text="                return self._open[key]\n",
+        instead="                return None\n",
+        tests=(
+            "tests/unit/test_probing.py::test_who_asks_what_is_being_asked_gets_the_same_answer",
+        ),
+    ),
+    Tooth(
+        name="schedules-of-a-folder-unread",
+        act="a folder of jobs that cannot be listed ends no schedule",
+        file="service/agenda.py",
+        text=' and name not in broken and "" not in broken:\n',
+        instead=" and name not in broken:\n",
+        tests=(
+            "tests/unit/test_agenda.py::"
+            "test_job_whose_file_was_broken_while_the_daemon_started_has_missed_its_night",
+        ),
+    ),
+    Tooth(
         name="one-daemon",
         act="a host has one daemon at a time",
         file="service/daemon.py",

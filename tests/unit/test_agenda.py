@@ -234,13 +234,15 @@ def test_job_that_went_while_no_daemon_ran_and_is_put_back_catches_nothing_up(
     assert [] == life.begun
 
 
+@pytest.mark.parametrize("broken", ["nightly", ""])
 def test_job_whose_file_was_broken_while_the_daemon_started_has_missed_its_night(
-    tmp_path: Path,
+    tmp_path: Path, broken: str
 ) -> None:
+    """As one of a folder that could not be listed: its file has no name that would be told."""
     job = make_job(catch_up_seconds=10 * 3600.0)
     life = Life(tmp_path, job)
     life.jobs = ()
-    life.boot("nightly")
+    life.boot(broken)
     life.now = at("21 09:00")
     life.reload(job)
     life.look()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +113,57 @@ def test_a_folder_that_answers_again_is_asked_again(tmp_path: Path) -> None:
         answers = probe.ask({"slow": hang})
         patient -= 1
     assert {"slow": 1} == answers
+
+
+def test_who_asks_what_is_being_asked_gets_the_same_answer() -> None:
+    """Two rounds that plan in the same second look at one disk that is just waking up."""
+    asked, waking = threading.Event(), threading.Event()
+    count = 0
+
+    def wake() -> str:
+        nonlocal count
+        count += 1
+        asked.set()
+        waking.wait(60)
+        return "awake"
+
+    class Watched(Probe):
+        begun = 0
+
+        def _begin(self, key: str, question: Callable[[], Any]) -> Any:
+            found = super()._begin(key, question)
+            self.begun += 1
+            if self.begun == 2:
+                waking.set()  # not before the second has come to its question
+            return found
+
+    probe = Watched(deadline_seconds=60)
+    first: list[dict[str, str]] = []
+    asker = threading.Thread(target=lambda: first.append(probe.ask({"disk": wake})))
+    asker.start()
+    assert asked.wait(60)
+    assert {"disk": "awake"} == probe.ask({"disk": wake})
+    asker.join(60)
+    assert [{"disk": "awake"}] == first
+    assert 1 == count
+
+
+def test_what_another_waited_for_in_vain_keeps_nobody() -> None:
+    """The deadline of a question begins when it is asked first, by whomever."""
+    released = threading.Event()
+    probe = Probe(deadline_seconds=0.05)
+    assert {} == probe.ask({"gone": released.wait})
+    joined: list[float | None] = []
+
+    class Watched(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            joined.append(timeout)
+            super().join(timeout)
+
+    probe._open["gone"].thread.__class__ = Watched
+    assert {} == probe.ask({"gone": released.wait})
+    assert [0.0] == joined
+    released.set()
 
 
 def test_silence_says_which_folder_and_for_how_long(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 A file server that is gone blocks `statvfs` for minutes or for ever, and nothing can interrupt it.
 So each question gets a thread of its own, and all of them one deadline. A thread that does not come
-back stays behind; while it does, its question is not asked again.
+back stays behind; while it does, its question is not asked again. Who asks what somebody else is
+asking at this moment gets the same answer.
 """
 
 from __future__ import annotations
@@ -12,21 +13,29 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from xenbackup.errors import XenbackupError
 from xenbackup.model.job import DESTINATION_MARKER_FILE
 from xenbackup.model.status import PlaceState
 from xenbackup.model.volume import VolumeGroup
 
-_GROUPS = "volume groups"
 DEADLINE_SECONDS = 2.0
 """How long questions that were asked together may take in all."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(eq=False)
+class _Question:
+    """One that is being asked; `answers` is empty until there is one."""
+
+    thread: threading.Thread
+    asked_at: float
+    answers: list[object] = field(default_factory=list)
 
 
 class Probe:
@@ -35,52 +44,52 @@ class Probe:
     def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self.deadline_seconds = deadline_seconds
         self._lock = threading.Lock()
-        self._hanging: set[str] = set()
+        self._open: dict[str, _Question] = {}
 
     def ask(self, questions: Mapping[str, Callable[[], _T]]) -> dict[str, _T]:
         """The answers that came in time. A question must not raise; its key tells it apart from
         all others of this object.
-        """
-        answers: dict[str, _T] = {}
-        threads = [
-            thread
-            for key, question in questions.items()
-            if (thread := self._begin(key, question, answers)) is not None
-        ]
-        until = time.monotonic() + self.deadline_seconds
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0.0))
-        with self._lock:
-            return dict(answers)
 
-    def _begin(
-        self, key: str, question: Callable[[], _T], answers: dict[str, _T]
-    ) -> threading.Thread | None:
-        """A thread that asks; None while an earlier one still hangs on the same question, or
-        when no thread can be had.
+        What somebody else asks at this moment is not asked twice: both get the one answer. A
+        question that had its time, whoever gave it, is not waited for again.
+        """
+        begun = {
+            key: found
+            for key, question in questions.items()
+            if (found := self._begin(key, question)) is not None
+        }
+        for question in begun.values():
+            until = question.asked_at + self.deadline_seconds
+            question.thread.join(max(until - time.monotonic(), 0.0))
+        with self._lock:
+            # What has a key here was asked for by somebody of the same type.
+            return {key: cast("_T", q.answers[0]) for key, q in begun.items() if q.answers}
+
+    def _begin(self, key: str, question: Callable[[], _T]) -> _Question | None:
+        """The question as it is being asked now, by us or by somebody before us; None when no
+        thread can be had.
         """
 
         def ask() -> None:
             try:
                 answer = question()
                 with self._lock:
-                    answers[key] = answer
+                    mine.answers.append(answer)
             finally:
                 with self._lock:
-                    self._hanging.discard(key)
+                    del self._open[key]
 
         with self._lock:
-            if key in self._hanging:
+            if key in self._open:
+                return self._open[key]
+            thread = threading.Thread(target=ask, name=f"probe {key}", daemon=True)
+            mine = self._open[key] = _Question(thread, time.monotonic())
+            try:
+                thread.start()
+            except RuntimeError:  # none can be had: there is no answer, and it is asked again
+                del self._open[key]
                 return None
-            self._hanging.add(key)
-        thread = threading.Thread(target=ask, name=f"probe {key}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # none can be had: there is no answer, and it is asked again
-            with self._lock:
-                self._hanging.discard(key)
-            return None
-        return thread
+        return mine
 
 
 PROBE = Probe()
@@ -143,7 +152,8 @@ def look_at_groups(
 
     problem = f"LVM has not answered within {probe.deadline_seconds:.0f} seconds."
     silent = {name: Room(state=PlaceState.SILENT, problem=problem) for name in groups}
-    return probe.ask({_GROUPS: look}).get(_GROUPS, silent)
+    key = f"volume groups {sorted(groups.items())}"
+    return probe.ask({key: look}).get(key, silent)
 
 
 def _describe_group(group: str, count: int) -> Room:

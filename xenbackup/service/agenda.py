@@ -88,15 +88,15 @@ class Agenda:
 
         A job, or a schedule, that was never seen before has missed nothing, and neither has one
         that is put back after it was gone, whether or not a daemon saw it go. `broken` are jobs
-        that cannot be read just now: they are there all the same. Raises: StateFailed; then the
-        jobs are those of before.
+        that cannot be read just now: they are there all the same; "" stands for all of a folder
+        that cannot be listed. Raises: StateFailed; then the jobs are those of before.
         """
         entries = {job.name: self._make_entry(job, now) for job in jobs if job.schedule}
         for entry in entries.values():
             self._find_next(entry, now)
         gone = [old for name, old in self._entries.items() if name not in entries]
         for name, _ in self._memory.list_schedules():
-            if name not in entries and name not in broken:
+            if name not in entries and name not in broken and "" not in broken:
                 self._memory.note_schedule(name, "", now)
         self._entries = entries
         self._publish()
