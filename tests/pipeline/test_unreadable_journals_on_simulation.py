@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import back_up, find_wrongs, recover
-from tests.pipeline.strikes import run_killed_at
+from tests.pipeline.strikes import call, run_killed_at
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import JournalDamaged, StateFailed
 from xenbackup.model.run import Outcome
@@ -49,6 +49,26 @@ def test_journal_that_cannot_be_read_is_told_and_kept_and_refuses_no_backup(hous
     (run,) = back_up(house, "crash").runs
     assert (Outcome.OK, "") == (run.outcome, run.error)
     assert path.is_dir()
+
+
+def test_guest_that_is_down_beside_a_journal_that_cannot_be_read_is_not_backed_up(
+    host: SimulatedHost, house: House
+) -> None:
+    """It may be down because of that run, and its memory with it: its disks are no `offline`."""
+    house = run_killed_at(house, "cold", "xl-destroy:end")
+    (journal,) = list_journals(house.journals_folder)
+    text = journal.read_bytes()
+    journal.write_bytes(b"?" + text[1:])
+    (run,) = back_up(house, "auto").runs
+    assert ("web", Outcome.FAILED) == (run.domain, run.outcome)
+    assert f"run {journal.stem}, whose journal cannot be read" in run.error
+    # One that has its end owes nothing, whatever else of it is damaged.
+    journal.write_bytes(text)
+    recover(house)
+    call(host, "xl", "shutdown", "-w", "web")
+    journal.write_bytes(b"?" + journal.read_bytes()[1:])
+    (run,) = back_up(house, "auto").runs
+    assert (Outcome.OK, "") == (run.outcome, run.error)
 
 
 def test_folder_of_journals_that_cannot_be_read_is_an_error_that_names_it(

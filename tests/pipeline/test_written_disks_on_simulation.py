@@ -16,7 +16,7 @@ from xenbackup.dom0.simulated.oracle import read_oracle
 from xenbackup.dom0.write_mark import UNFINISHED
 from xenbackup.errors import CommandFailed
 from xenbackup.model.run import Outcome, RunResult
-from xenbackup.model.volume import LogicalVolume
+from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.operations.house import House
 from xenbackup.pipeline import stillness
 from xenbackup.pipeline.context import RunContext
@@ -203,6 +203,11 @@ def cut_off_after(
     return build_house(host)
 
 
+def let_run_for_a_while(host: SimulatedHost) -> None:
+    call(host, "xl", "unpause", "web")
+    host.sleep(30.0)
+
+
 @pytest.mark.parametrize("preset", ["cold", "snapshot"])
 def test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut(
     host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, preset: str
@@ -223,11 +228,8 @@ def test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut(
 ) -> None:
     """No log tells of an unpause; but the snapshot had to keep what it wrote over."""
 
-    def let_run() -> None:
-        call(host, "xl", "unpause", "web")
-        host.sleep(30.0)
-
-    house = cut_off_after(host, monkeypatch, ("checkpoint", "lvcreate:end"), let_run)
+    strike = ("checkpoint", "lvcreate:end")
+    house = cut_off_after(host, monkeypatch, strike, lambda: let_run_for_a_while(host))
     (found,) = recover(house)
     assert any("wrote to xvda of web since" in line for line in found.messages)
     assert {} == look_corrupted(host)
@@ -266,6 +268,58 @@ def test_group_that_is_not_well_after_the_reboot_keeps_no_guest_of_another_one_d
     assert record.returned
     assert not record.boot_begun, "its memory came back"
     assert record.owes, "the snapshots are seen to later"
+
+
+@pytest.mark.parametrize("known", [0, 2], ids=["gone", "ambiguous"])
+def test_group_that_is_gone_after_the_reboot_does_not_keep_the_run_open(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """Its disk was lost, and the owner has taken it out of the guest's file and started that."""
+    house = cut_off_after(host, monkeypatch, ("snapshot", "xl-restore:begin"), lambda: None)
+    (record,) = read_records(house)
+    (group,) = {made.group for made in record.snapshots}
+    list_volumes, list_groups = Lvm.list_volumes, Lvm.list_groups
+
+    def lose(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        if group:
+            raise CommandFailed(f'`lvs` ended with exit code 5: Volume group "{group}" not found.')
+        return list_volumes(self)
+
+    def list_others(self: Lvm) -> tuple[VolumeGroup, ...]:
+        found = list_groups(self)
+        others = tuple(other for other in found if other.name != group)
+        return (*others, *(mine for mine in found if mine.name == group for _ in range(known)))
+
+    monkeypatch.setattr(Lvm, "list_volumes", lose)
+    monkeypatch.setattr(Lvm, "list_groups", list_others)
+    call(host, "xl", "create", "/etc/xen/web.cfg")
+    recover(house)
+    (record,) = read_records(house)
+    assert "started since" in record.hands_off
+    assert record.guest_settled
+
+
+def test_group_that_is_there_and_cannot_be_listed_is_waited_for(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether the guest ran: its old memory must not meet disks that moved on."""
+    strike = ("checkpoint", "lvcreate:end")
+    house = cut_off_after(host, monkeypatch, strike, lambda: let_run_for_a_while(host))
+    list_volumes = Lvm.list_volumes
+    refused: list[str] = []
+
+    def stumble(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        if group and len(refused) < 2:
+            refused.append(group)
+            raise CommandFailed("`lvs` ended with exit code 5: no luck.")
+        return list_volumes(self, group)
+
+    monkeypatch.setattr(Lvm, "list_volumes", stumble)
+    (found,) = recover(house)
+    assert 2 == len(refused)
+    assert found.healed
+    assert read_records(house)[0].boot_begun
+    assert {} == look_corrupted(host)
 
 
 def test_log_that_was_put_back_at_the_boot_is_the_one_of_before(

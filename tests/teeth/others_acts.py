@@ -57,6 +57,25 @@ OTHERS_TEETH = (
         tests=(f"{WRITTEN}::test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut",),
     ),
     Tooth(
+        name="group-that-stumbles",
+        act="snapshots that cannot be listed just now are waited for before old memory is restored",
+        file="pipeline/stillness.py",
+        text="            raise\n        return ()\n",
+        instead="            return ()\n        return ()\n",
+        tests=(f"{WRITTEN}::test_group_that_is_there_and_cannot_be_listed_is_waited_for",),
+    ),
+    Tooth(
+        name="down-beside-an-unreadable-journal",
+        act="a guest that is down beside a journal that cannot be read gives no point",
+        file="operations/plan.py",
+        text="    if not unreadable:\n",
+        instead="    if unreadable or True:\n",
+        tests=(
+            "tests/pipeline/test_unreadable_journals_on_simulation.py::"
+            "test_guest_that_is_down_beside_a_journal_that_cannot_be_read_is_not_backed_up",
+        ),
+    ),
+    Tooth(
         name="snapshots-that-kept-nothing",
         act="an untouched snapshot lets the guest come back with its memory",
         file="pipeline/stillness.py",

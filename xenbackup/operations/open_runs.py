@@ -26,7 +26,7 @@ def list_open_runs(house: House) -> tuple[OpenRun, ...]:
     """
     found = []
     for path in list_journals(house.journals_folder):
-        open_run = None if _has_end(path) else _read_open_run(house, path)
+        open_run = None if has_end(path) else _read_open_run(house, path)
         if open_run is not None:
             found.append(open_run)
     newest = {run.domain: run.run for run in found}
@@ -64,7 +64,7 @@ def is_at_work(house: House, record: RunRecord) -> bool:
     return False
 
 
-def _has_end(path: Path) -> bool:
+def has_end(path: Path) -> bool:
     """Whether the last whole line is that of an end. A journal that went since has one; where that
     cannot be seen, its reading tells why.
     """

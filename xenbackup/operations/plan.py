@@ -15,7 +15,7 @@ from xenbackup.model.setting import Setting
 from xenbackup.operations.debts import Unfinished, list_debt_problems
 from xenbackup.operations.half_restored import list_restore_problems
 from xenbackup.operations.house import House
-from xenbackup.operations.open_runs import is_at_work
+from xenbackup.operations.open_runs import has_end, is_at_work
 from xenbackup.operations.runs import find_unfinished
 from xenbackup.operations.zones import read_host_zone
 from xenbackup.planning.plan import plan_backup
@@ -54,6 +54,7 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
     plan = plan_backup(job, inventory, house.configuration, only_domain, _read_history(house))
     unfinished = find_unfinished(house)
     plan = _refuse_unfinished_domains(house, job, plan, only_domain, unfinished)
+    plan = _refuse_beside_unreadable(house, plan, unfinished)
     if not plan.domains and not plan.refused:
         wanted = only_domain or ", ".join(job.domains)
         raise PlanRefused(
@@ -72,6 +73,34 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
         *list_restore_problems(house, plan, inventory),
     )
     return apply_problems(plan, (*problems, *left))
+
+
+def _refuse_beside_unreadable(house: House, plan: Plan, unfinished: Unfinished) -> Plan:
+    """The plan with every guest refused that is shut off, while a journal cannot be read: a run of
+    ours may have left it down, and its memory with it. Its disks alone would be called good.
+    """
+    unreadable = [
+        run
+        for run, record in unfinished
+        if record is None and not has_end(house.journals_folder / f"{run}.jsonl")
+    ]
+    if not unreadable:
+        return plan
+    refused = tuple(
+        RefusedDomain(
+            name=found.domain.name,
+            uuid=found.domain.uuid,
+            reason=f"it is down, and run {unreadable[0]}, whose journal cannot be read, may have "
+            "left it so",
+            hint="look at the guest and its disks, then move that journal away; `xenbackup recover`"
+            " names it",
+            exit_code=ExitCode.LOCKED,
+        )
+        for found in plan.domains
+        if not found.domain.exists
+    )
+    domains = tuple(found for found in plan.domains if found.domain.exists)
+    return replace(plan, domains=domains, refused=(*plan.refused, *refused))
 
 
 def plan_round(house: House, job: Job, only_domain: str = "") -> Plan:

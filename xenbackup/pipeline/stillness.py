@@ -9,13 +9,15 @@ What is taken for such a trace and is none would leave a guest down: each has to
 from __future__ import annotations
 
 from xenbackup.dom0 import monitor
+from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.write_mark import is_at_rest, is_written_since
-from xenbackup.errors import SnapshotFailed
+from xenbackup.errors import CommandFailed, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import Consistency
 from xenbackup.model.plan import VolumeKind
 from xenbackup.model.record import DiskMark
 from xenbackup.model.vdev import number_vdev
+from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import note_let_run
 
@@ -90,21 +92,34 @@ def _list_overwritten(context: RunContext) -> tuple[str, ...]:
     """
     record = context.record
     rebooted = record.start.boot_id != context.host.boot_id()
-    if not (rebooted and record.image_verified and record.snapshots) or record.sharers:
+    if not rebooted or not record.image_verified or record.sharers:
         return ()
+    if record.resuming or record.guest_settled:
+        return ()  # its memory is not to be restored, whatever the disks are
     served = _list_served(context)
+    left = [made for made in record.snapshots if made.vdev in served and not made.removed]
     # Asked for by their groups: another one that is not well must not keep a guest down.
     filled = {
         volume.name
-        for group in sorted({made.group for made in record.snapshots} - {""})
-        for volume in context.lvm.list_volumes(group)
+        for group in sorted({made.group for made in left} - {""})
+        for volume in _list_volumes(context.lvm, group)
         if volume.thick_snapshot
         and volume.is_snapshot_of_run(context.run_id)
         and (volume.invalid or volume.snapshot_percent)
     }
-    return tuple(
-        made.vdev for made in record.snapshots if made.vdev in served and made.name in filled
-    )
+    return tuple(made.vdev for made in left if made.name in filled)
+
+
+def _list_volumes(lvm: Lvm, group: str) -> tuple[LogicalVolume, ...]:
+    """() of a group that is gone, was renamed, or shares its name: what was in it is not seen to
+    again here, and its guest must not wait for that. Raises: CommandFailed, UnexpectedOutput.
+    """
+    try:
+        return lvm.list_volumes(group)
+    except CommandFailed:
+        if [found.name for found in lvm.list_groups()].count(group) == 1:
+            raise
+        return ()
 
 
 def is_started_since(context: RunContext) -> bool:
