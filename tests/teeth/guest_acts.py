@@ -82,7 +82,7 @@ GUEST_TEETH = (
         name="disks-of-xenstore",
         act="a disk that only xenstore knows of ends the run before the guest is touched",
         file="operations/backup.py",
-        text="        health.refuse_unlisted_disks(plan.domain, baseline)\n",
+        text="        health.refuse_unlisted_disks(house.toolstack, plan.domain, baseline)\n",
         instead="",
         tests=(
             "tests/pipeline/test_older_toolstacks_on_simulation.py::"

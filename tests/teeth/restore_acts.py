@@ -31,6 +31,17 @@ RESTORE_TEETH = (
         ),
     ),
     Tooth(
+        name="targets-free-at-the-start",
+        act="a guest that was started just before the first write is seen before it",
+        file="operations/restore_watch.py",
+        text="            if use.domain.exists:\n                name",
+        instead="            if False:\n                name",
+        tests=(
+            "tests/unit/test_restore_watched.py::"
+            "test_guest_that_is_started_at_the_last_moment_is_not_written_under",
+        ),
+    ),
+    Tooth(
         name="earlier-marks-end",
         act="a restore that made the disks whole ends the marks of earlier ones",
         file="operations/restore.py",

@@ -9,7 +9,7 @@ import pytest
 from tests.recorded import Answer, RecordedHost, answer, load_recording
 from xenbackup.dom0 import health
 from xenbackup.dom0.xl import Xl
-from xenbackup.errors import PlanRefused
+from xenbackup.errors import DomainChanged, PlanRefused
 from xenbackup.model.command import Process
 from xenbackup.model.domain import DiskConnection, HealthBaseline
 
@@ -183,7 +183,17 @@ def test_a_disk_that_only_xenstore_knows_is_refused() -> None:
     domain = Xl(host).find_domain(WEB_UUID)
     assert domain is not None
     with pytest.raises(PlanRefused, match="number 51760 in xenstore"):
-        health.refuse_unlisted_disks(domain, take(host))
+        health.refuse_unlisted_disks(Xl(host), domain, take(host))
+
+
+def test_a_disk_that_was_attached_since_the_plan_is_one_for_the_next_plan() -> None:
+    host = make_host()
+    domain = Xl(host).find_domain(WEB_UUID)
+    assert domain is not None
+    planned = replace(domain, disks=domain.disks[:1])
+    with pytest.raises(DomainChanged, match="since the plan was made") as caught:
+        health.refuse_unlisted_disks(Xl(host), planned, take(host))
+    assert caught.value.may_pass
 
 
 def test_a_disk_without_a_back_end_or_a_name_without_a_number_proves_nothing() -> None:
@@ -194,6 +204,7 @@ def test_a_disk_without_a_back_end_or_a_name_without_a_number_proves_nothing() -
     baseline = take(host)
     claimed = replace(baseline.connections[-1], backend_state=0)
     claimed_by_guest = replace(baseline, connections=(*baseline.connections[:-1], claimed))
-    health.refuse_unlisted_disks(domain, claimed_by_guest)
+    health.refuse_unlisted_disks(Xl(host), domain, claimed_by_guest)
     odd = replace(domain.disks[0], vdev="sdzz")
-    health.refuse_unlisted_disks(replace(domain, disks=(*domain.disks, odd)), baseline)
+    odd_named = replace(domain, disks=(*domain.disks, odd))
+    health.refuse_unlisted_disks(Xl(host), odd_named, baseline)

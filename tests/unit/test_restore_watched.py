@@ -75,6 +75,37 @@ def test_guest_that_is_started_while_its_disks_are_written_is_not_called_restore
     assert Outcome.OK is not back_up(site), "it would be the newest good point"
 
 
+def test_guest_that_is_started_at_the_last_moment_is_not_written_under(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_lost(site, start=False)
+    look = restore._check_unchanged
+
+    def be_late(house: House, checked: RestorePlan) -> None:
+        look(house, checked)
+        site.act("xl", "create", plan.configuration_path)
+
+    monkeypatch.setattr(restore, "_check_unchanged", be_late)
+    with pytest.raises(RestoreRefused, match=r"web \(domain \d+\) was started just now"):
+        restore_point(site.house, plan, RestoreWatcher(), lambda: "")
+    assert () == list_incomplete_restores(site.house), "nothing was written"
+
+
+def test_tool_that_stumbles_behind_the_last_disk_does_not_undo_hours_of_writing(
+    site: Site,
+) -> None:
+    plan = plan_lost(site, start=True)
+
+    def stumble() -> None:
+        fault = Fault(tool="xl", verb="list", kind=FaultKind.FAIL, times=1, stderr="no luck\n")
+        site.host.set_fault(fault)
+
+    restore_point(site.house, plan, Intruder("restore xvdb", stumble), lambda: "")
+
+    assert () == list_incomplete_restores(site.house)
+    assert "r" in site.state_of("web") or "b" in site.state_of("web")
+
+
 def test_restore_under_a_new_name_does_not_mind_that_its_original_is_started(site: Site) -> None:
     point = site.back_up("crash")
     site.lose()

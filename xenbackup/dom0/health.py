@@ -12,7 +12,7 @@ from xenbackup.dom0.host import Host
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.toolstack import Toolstack
 from xenbackup.dom0.xenstore import read_connections
-from xenbackup.errors import PlanRefused
+from xenbackup.errors import DomainChanged, PlanRefused
 from xenbackup.model.domain import (
     DiskConnection,
     Domain,
@@ -42,28 +42,45 @@ def take_baseline(
     )
 
 
-def refuse_unlisted_disks(domain: Domain, baseline: HealthBaseline) -> None:
-    """xenstore knows no virtual disk of the guest that its configuration does not.
+def refuse_unlisted_disks(toolstack: Toolstack, domain: Domain, baseline: HealthBaseline) -> None:
+    """xenstore knows no virtual disk of the guest that the plan does not.
 
     xl before Xen 4.5 tells of the disks that a guest was created with: one that `xl block-attach`
     gave it later would be missing in the point, and nobody would know. Where a disk has a name
     without a number, nobody can tell.
 
-    Raises: PlanRefused.
+    Raises: PlanRefused; DomainChanged for a disk that was attached since the plan was made, and
+    that the next one will have; CommandFailed, UnexpectedOutput.
     """
+    unlisted = _list_unlisted(domain, baseline)
+    if not unlisted:
+        return
+    numbers = ", ".join(str(number) for number in unlisted)
+    present = toolstack.find_domain(domain.uuid)
+    if present is not None and not _list_unlisted(present, baseline):
+        raise DomainChanged(
+            f"{domain.name} was given a virtual disk since the plan was made (number {numbers} in "
+            "xenstore): it would be missing in the point.",
+            hint="run the job again",
+        )
+    raise PlanRefused(
+        f"{domain.name} has a virtual disk that its configuration does not tell of (number "
+        f"{numbers} in xenstore): it would be missing in the point.",
+        hint="detach it, or write it into the guest's file and start the guest anew",
+    )
+
+
+def _list_unlisted(domain: Domain, baseline: HealthBaseline) -> list[int]:
+    """Numbers of the disks that xenstore alone knows; none where that cannot be told."""
     numbers = {number_vdev(disk.vdev) for disk in domain.disks}
-    unlisted = [
-        str(end.vdev_number)
+    if None in numbers:
+        return []
+    return [
+        end.vdev_number
         for end in baseline.connections
         # A guest may write front-ends; only dom0 gives them back-ends.
         if end.backend_state and end.vdev_number not in numbers
     ]
-    if unlisted and None not in numbers:
-        raise PlanRefused(
-            f"{domain.name} has a virtual disk that its configuration does not tell of (number "
-            f"{', '.join(unlisted)} in xenstore): it would be missing in the point.",
-            hint="detach it, or write it into the guest's file and start the guest anew",
-        )
 
 
 def examine_health(

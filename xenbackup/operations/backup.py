@@ -343,5 +343,5 @@ class Round:
     def _take_baseline(self, plan: DomainPlan, boot_id: str) -> HealthBaseline:
         house = self.house
         baseline = health.take_baseline(house.host, house.toolstack, plan.domain, boot_id)
-        health.refuse_unlisted_disks(plan.domain, baseline)
+        health.refuse_unlisted_disks(house.toolstack, plan.domain, baseline)
         return baseline
