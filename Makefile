@@ -86,7 +86,7 @@ teeth: $(STAMP) ## Take out each safety act in turn: some test must notice
 
 .PHONY: lab
 lab: $(STAMP) ## A real Xen host in QEMU: contract, backup and restore of real guests
-	$(BIN)/python -m pytest tests/lab -m "not lab_long"
+	$(BIN)/python -m pytest tests/lab -m "not lab_long" --durations=15
 
 .PHONY: lab-long
 lab-long: $(STAMP) ## The whole matrix on the lab's Xen; resumable
