@@ -6,6 +6,7 @@ the guest ticks with its disks, nothing of ours is left, and every listed point 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.pipeline.strikes import (
     set_fault,
     strike_and_fail,
 )
+from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.dom0.simulated import FaultKind, SimulatedHost
 from xenbackup.dom0.simulated.holders import hold_toolstack_lock, release_toolstack_lock
 from xenbackup.model.command import Command, CommandResult
@@ -39,6 +41,7 @@ from xenbackup.operations.check import check_house
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.runs import find_unfinished
+from xenbackup.pipeline.steps import copy
 
 OTHER_UUID = "11111111-2222-4333-8444-555555555555"
 
@@ -354,6 +357,23 @@ def test_row_14_image_that_changed_after_it_was_verified_gives_no_point(
     assert "changed after it was verified" in run.error
 
 
+def test_row_14_image_that_is_whole_but_another_than_was_verified_gives_no_point(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a format whose end says nothing of its length."""
+
+    def grow(run_id: str) -> None:
+        with host.place(f"/var/lib/xenbackup/spool/{run_id}.save").open("ab") as file:
+            file.write(bytes(4096))
+        monkeypatch.setattr(copy, "inspect_memory_image", be_content)
+
+    def be_content(path: Path) -> MemoryImage:
+        return replace(inspect_memory_image(path), complete=True, reason="")
+
+    run = strike_and_fail(house, "checkpoint", At(step=StepName.COPY, act=grow))
+    assert "when it was verified, and" in run.error
+
+
 def test_row_15_disk_error_at_a_restore_is_tried_again(house: House) -> None:
     set_fault(
         house,
@@ -366,6 +386,15 @@ def test_row_15_disk_error_at_a_restore_is_tried_again(house: House) -> None:
     (run,) = back_up(house, "snapshot").runs
     assert Outcome.OK is run.outcome, run
     assert [] == find_wrongs(house)
+
+
+def test_row_15_restore_that_finds_the_name_taken_is_not_tried_again_blindly(house: House) -> None:
+    """Whose guest that is must be looked at first: recovery does, and brings ours back."""
+    taken = "libxl: error: Domain with name web already exists\n"
+    set_fault(house, FaultKind.FAIL, "xl", "restore", times=1, stderr=taken)
+    run = strike_and_fail(house, "snapshot")
+    assert "could not be rebuilt" in run.error
+    assert "already exists" in run.error
 
 
 def test_row_16_image_never_comes_back_after_the_guest_was_let_run(

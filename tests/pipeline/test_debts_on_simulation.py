@@ -7,9 +7,12 @@ import os
 import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
+from tests.pipeline.strikes import run_killed_at
+from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.model.job import StepName
 from xenbackup.model.run import Outcome
+from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.operations.check import Verdict, check_house
 from xenbackup.operations.house import House
 from xenbackup.operations.recover import settle_debts
@@ -146,3 +149,29 @@ def test_lvremove_that_always_hangs_is_owed_and_the_guest_goes_on(host: Simulate
     host.clear_faults()
     assert [True] == [found.healed for found in recover(house)]
     assert [] == find_wrongs(house)
+
+
+def test_snapshot_of_a_group_that_is_not_there_just_now_is_owed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk comes late, or is away: what cannot be seen is not gone."""
+    house = run_killed_at(house, "crash", "lvcreate:end")
+    (group,) = {path.split("/")[2] for path in find_snapshots(house)}
+    list_volumes, list_groups = Lvm.list_volumes, Lvm.list_groups
+
+    def list_other_volumes(self: Lvm, wanted: str = "") -> tuple[LogicalVolume, ...]:
+        return tuple(found for found in list_volumes(self, wanted) if found.group != group)
+
+    def list_other_groups(self: Lvm) -> tuple[VolumeGroup, ...]:
+        return tuple(found for found in list_groups(self) if found.name != group)
+
+    with monkeypatch.context() as away:
+        away.setattr(Lvm, "list_volumes", list_other_volumes)
+        away.setattr(Lvm, "list_groups", list_other_groups)
+        recover(house)
+        (record,) = [read_record(path) for path in list_journals(house.journals_folder)]
+        assert f"the volume group {group} is not there" in " ".join(record.debts)
+    assert find_snapshots(house)
+    recover(house)
+    assert [] == find_snapshots(house)
+    assert () == find_unfinished(house)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -44,8 +44,8 @@ class Site:
     house: House
 
 
-def build_site(folder: Path, filesystem: str) -> Site:
-    create_host(folder, groups=GROUPS, guests=(GUEST,))
+def build_site(folder: Path, filesystem: str, guest: GuestSpec = GUEST) -> Site:
+    create_host(folder, groups=GROUPS, guests=(guest,))
     host = SimulatedHost(folder)
     house = build_house(host)
     destination = ImagesDestination(host.place("/srv/backup"), "local")
@@ -79,6 +79,17 @@ def test_its_files_are_read_as_they_lie_and_its_volumes_from_snapshots(site: Sit
     (run,) = back_up(site.house, "offline").runs
     assert (Outcome.OK, "offline") == (run.outcome, run.consistency)
     assert [] == find_wrongs(site.house, runs=False)
+
+
+@pytest.mark.parametrize("meddled", [False, True])
+def test_guest_that_has_nothing_but_files_is_looked_at_before_its_copy(
+    tmp_path: Path, meddled: bool
+) -> None:
+    """No volume of it is there to tell that it was written: its file has to."""
+    site = build_site(tmp_path / "host", "ext4", replace(GUEST, disks=GUEST.disks[:1]))
+    run = back_up_and(site, lambda: write_file(site) if meddled else None)
+    assert (Outcome.FAILED if meddled else Outcome.OK) is run.outcome, run
+    assert meddled == (not run.point)
 
 
 @pytest.mark.parametrize("preset", ["auto", "offline"])
