@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xenbackup.errors import DisksHalfRestored, JournalDamaged, Locked, StateFailed
+from xenbackup.errors import DisksHalfRestored, JournalDamaged, StateFailed
 from xenbackup.inventory.targets import TargetReader
 from xenbackup.model.inventory import Inventory
 from xenbackup.model.plan import DomainPlan, Plan, VolumeKind
@@ -84,13 +84,7 @@ def list_cut_off_restores(house: House, inventory: Inventory) -> Iterator[Proble
 
 def is_restoring(house: House, mark: RestoreMark) -> bool:
     """Somebody holds the guest's lock: the restore itself, until it ends or is killed."""
-    lock = house.lock_domain(mark.domain, f"look after {mark.domain}")
-    try:
-        lock.acquire()
-    except Locked:
-        return True
-    lock.release()
-    return False
+    return house.is_domain_locked(mark.domain, mark.domain)
 
 
 def refuse_half_restored(house: House, plan: DomainPlan) -> None:

@@ -10,6 +10,7 @@ from xenbackup.config import choose_job
 from xenbackup.dom0.host import Host
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.toolstack import Toolstack
+from xenbackup.errors import Locked
 from xenbackup.inventory.pci import read_pci
 from xenbackup.inventory.places import find_monitored, find_no_suspend, read_places
 from xenbackup.inventory.reading import read_inventory
@@ -96,6 +97,16 @@ class House:
         """The lock of a domain, not yet taken: one run per domain, of whatever job."""
         folder = durable.make_private_folder(self.state_folder / LOCKS_FOLDER)
         return durable.FileLock(folder / f"domain-{encode_folder_name(identity)}.lock", purpose)
+
+    def is_domain_locked(self, identity: str, domain: str) -> bool:
+        """Is a process of ours at work on the domain? Asking takes its lock for a moment."""
+        lock = self.lock_domain(identity, f"look after {domain}")
+        try:
+            lock.acquire()
+        except Locked:
+            return True
+        lock.release()
+        return False
 
     def lock_recovery(self) -> durable.FileLock:
         """The lock of recovery, not yet taken: a second one waits outside."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from xenbackup.errors import JournalDamaged, Locked
+from xenbackup.errors import JournalDamaged
 from xenbackup.model.entries import RunEnded
 from xenbackup.model.record import RunRecord
 from xenbackup.model.status import OpenRun, RunState
@@ -55,13 +55,7 @@ def is_at_work(house: House, record: RunRecord) -> bool:
     its way.
     """
     domain = record.start.plan.domain
-    lock = house.lock_domain(domain.configured_uuid or domain.name, f"look after {domain.name}")
-    try:
-        lock.acquire()
-    except Locked:
-        return True
-    lock.release()
-    return False
+    return house.is_domain_locked(domain.configured_uuid or domain.name, domain.name)
 
 
 def has_end(path: Path) -> bool:

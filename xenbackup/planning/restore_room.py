@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from blake3 import blake3
@@ -49,16 +49,12 @@ def find_full_pools(
     needed: dict[tuple[str, str], int] = {}
     for target in targets:
         if target.act is TargetAct.CREATE_VOLUME and target.pool:
-            pool = (target.group, target.pool)
-            size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
-            needed[pool] = needed.get(pool, 0) + size_bytes
-    for (group, name), size_bytes in needed.items():
-        free_bytes = _measure_pool(sight.inventory, group, name)
-        if free_bytes is not None and free_bytes < size_bytes:
-            yield (
-                f"Thin pool {group}/{name} has {free_bytes // _MIB} MiB free, the new volumes "
-                f"need up to {-(-size_bytes // _MIB)} MiB: extend it, or give another place."
-            )
+            _add(needed, (target.group, target.pool), target, whole=whole)
+    for pool, free, size in _list_short(needed, sight.inventory):
+        yield (
+            f"Thin pool {pool} has {free} free, the new volumes need up to {size}: extend it, or "
+            "give another place."
+        )
 
 
 def find_tight_pools(
@@ -71,17 +67,34 @@ def find_tight_pools(
     for target in targets:
         volume = _find_thin(sight.inventory, target)
         if volume is not None:
-            pool = (volume.group, volume.pool)
-            size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
-            needed[pool] = needed.get(pool, 0) + size_bytes
+            _add(needed, (volume.group, volume.pool), target, whole=whole)
+    for pool, free, size in _list_short(needed, sight.inventory):
+        yield (
+            f"thin pool {pool} has {free} free, and up to {size} are written into its volumes: a "
+            "pool that fills up fails every guest in it, so extend it or watch it"
+        )
+
+
+def _add(
+    needed: dict[tuple[str, str], int],
+    pool: tuple[str, str],
+    target: RestoreTarget,
+    *,
+    whole: bool,
+) -> None:
+    size_bytes = target.disk.size_bytes if whole else count_filled_bytes(target.disk)
+    needed[pool] = needed.get(pool, 0) + size_bytes
+
+
+def _list_short(
+    needed: Mapping[tuple[str, str], int], inventory: Inventory
+) -> Iterator[tuple[str, str, str]]:
+    """Pools with less room than is needed of them: `GROUP/NAME`, what is free, what is needed."""
     for (group, name), size_bytes in needed.items():
-        free_bytes = _measure_pool(sight.inventory, group, name)
+        free_bytes = _measure_pool(inventory, group, name)
         if free_bytes is not None and free_bytes < size_bytes:
-            yield (
-                f"thin pool {group}/{name} has {free_bytes // _MIB} MiB free, and up to "
-                f"{-(-size_bytes // _MIB)} MiB are written into its volumes: a pool that fills up "
-                "fails every guest in it, so extend it or watch it"
-            )
+            free, size = free_bytes // _MIB, -(-size_bytes // _MIB)
+            yield f"{group}/{name}", f"{free} MiB", f"{size} MiB"
 
 
 def _find_thin(inventory: Inventory, target: RestoreTarget) -> LogicalVolume | None:

@@ -115,25 +115,20 @@ def test_reboot_of_the_host_is_part_of_the_story(tmp_path: Path) -> None:
     )
 
 
-def test_days_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("days", "began", "cut_off"),
+    [(1, "11-23", "11-24"), (366, "2026-11-23", "2027-11-24")],
+    ids=["another day", "another year"],
+)
+def test_days_and_years_are_told_apart(tmp_path: Path, days: int, began: str, cut_off: str) -> None:
     build_host(tmp_path / "host").close()
     house = run_and_die(tmp_path / "host", "crash", "lvcreate:end")
     assert re.search(r"^00:00:0\d  run of job", find_the_page(house), re.M)
-    house.host.sleep(3 * NIGHT_SECONDS)
+    house.host.sleep(days * 3 * NIGHT_SECONDS)
     recover(house)
     page = find_the_page(house)
-    assert re.search(r"^11-23 00:00:0\d  run of job", page, re.M)
-    assert re.search(r"^11-24 00:00:\d\d  the run was cut off here", page, re.M)
-
-
-def test_run_that_was_recovered_in_another_year_says_which(tmp_path: Path) -> None:
-    build_host(tmp_path / "host").close()
-    house = run_and_die(tmp_path / "host", "crash", "lvcreate:end")
-    house.host.sleep(366 * 3 * NIGHT_SECONDS)
-    recover(house)
-    page = find_the_page(house)
-    assert re.search(r"^2026-11-23 00:00:0\d  run of job", page, re.M)
-    assert re.search(r"^2027-11-24 00:00:\d\d  the run was cut off here", page, re.M)
+    assert re.search(rf"^{began} 00:00:0\d  run of job", page, re.M)
+    assert re.search(rf"^{cut_off} 00:00:\d\d  the run was cut off here", page, re.M)
 
 
 def test_guest_that_was_booted_afresh_is_not_said_to_have_come_back(tmp_path: Path) -> None:
