@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
-from tests.pipeline.strikes import run_killed_at
+from tests.pipeline.strikes import call, run_killed_at
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.model.job import StepName
@@ -172,6 +172,19 @@ def test_snapshot_of_a_group_that_is_not_there_just_now_is_owed(
         (record,) = [read_record(path) for path in list_journals(house.journals_folder)]
         assert f"the volume group {group} is not there" in " ".join(record.debts)
     assert find_snapshots(house)
+    recover(house)
+    assert [] == find_snapshots(house)
+    assert () == find_unfinished(house)
+
+
+def test_snapshot_that_went_with_its_volume_is_owed_by_nobody(house: House) -> None:
+    """Its owner removed the guest and its disks after the kill: LVM removes their snapshots too."""
+    house = run_killed_at(house, "crash", "lvcreate:end")
+    (snapshot,) = [found for found in house.lvm.list_volumes() if "xenbackup" in found.tags]
+    host = house.host
+    assert isinstance(host, SimulatedHost)
+    call(host, "xl", "destroy", "web")
+    call(host, "lvremove", "-y", f"{snapshot.group}/{snapshot.origin}")
     recover(house)
     assert [] == find_snapshots(house)
     assert () == find_unfinished(house)

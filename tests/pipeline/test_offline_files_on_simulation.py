@@ -15,9 +15,11 @@ from tests.pipeline.test_written_disks_on_simulation import Meddler
 from xenbackup.dom0.simulated import SimulatedHost, create_host
 from xenbackup.dom0.simulated.building import DiskSpec, GuestSpec
 from xenbackup.dom0.simulated.state import KIB, MIB
+from xenbackup.model.job import PipelineSpec, StepName, StepSpec
 from xenbackup.model.plan import SnapshotKind
 from xenbackup.model.restore import RestoreOptions, SilentRestoreWatcher
 from xenbackup.model.run import Outcome, RunResult
+from xenbackup.operations.backup import run_round
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.operations.points import find_point
@@ -88,6 +90,19 @@ def test_guest_that_has_nothing_but_files_is_looked_at_before_its_copy(
     """No volume of it is there to tell that it was written: its file has to."""
     site = build_site(tmp_path / "host", "ext4", replace(GUEST, disks=GUEST.disks[:1]))
     run = back_up_and(site, lambda: write_file(site) if meddled else None)
+    assert (Outcome.FAILED if meddled else Outcome.OK) is run.outcome, run
+    assert meddled == (not run.point)
+
+
+@pytest.mark.parametrize("meddled", [False, True])
+def test_copy_alone_of_a_shut_off_guest_gives_no_point_of_disks_that_moved(
+    site: Site, meddled: bool
+) -> None:
+    """No snapshot step before it has noted how the disks lay."""
+    spelled = PipelineSpec(steps=(StepSpec(step=StepName.COPY),))
+    job = replace(make_job("offline"), pipeline=spelled)
+    watcher = Meddler(lambda: write_file(site) if meddled else None)
+    (run,) = run_round(site.house, job, plan_job(site.house, job), watcher, lambda: "").runs
     assert (Outcome.FAILED if meddled else Outcome.OK) is run.outcome, run
     assert meddled == (not run.point)
 
