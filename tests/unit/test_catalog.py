@@ -7,6 +7,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from xenbackup.errors import StateFailed
 from xenbackup.model.job import Consistency
 from xenbackup.model.point import Damage, MarkedPoint, PointSummary
 from xenbackup.model.run import Outcome, RunResult
+from xenbackup.records import catalog_file
 from xenbackup.records.catalog import Catalog
 from xenbackup.records.catalog_file import SCHEMA_VERSION, CatalogFile
 
@@ -396,6 +399,41 @@ def test_many_processes_write_at_once(catalog: Catalog, damaged: bool) -> None:
     assert 60 == len(catalog.list_points())
     aside = list(catalog.path.parent.glob("*.damaged-*"))
     assert int(damaged) == len([path for path in aside if path.suffix.startswith(".damaged")])
+
+
+@pytest.fixture
+def creator(catalog: Catalog) -> Iterator[sqlite3.Connection]:
+    """Another process that just makes the file, which has no write-ahead log yet."""
+    connection = sqlite3.connect(catalog.path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield connection
+    connection.close()
+
+
+def test_catalog_that_another_makes_is_waited_for(
+    catalog: Catalog, creator: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            creator.execute("ROLLBACK")
+
+    monkeypatch.setattr(time, "sleep", pause)
+    catalog.record_point(make_summary())
+    assert 3 == len(pauses)
+    assert (make_summary(),) == catalog.list_points()
+
+
+def test_catalog_that_stays_locked_is_told(
+    catalog: Catalog, creator: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_file, "_BUSY_TIMEOUT_SECONDS", 0.0)
+    with pytest.raises(StateFailed, match="database is locked"):
+        catalog.record_point(make_summary())
+    creator.execute("ROLLBACK")
+    assert () == catalog.list_points()
 
 
 def damage_header(path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import chain
@@ -18,6 +19,7 @@ from xenbackup.records import catalog_rows as rows
 from xenbackup.system.durable import FileLock, sync_folder, translate_errors
 
 _BUSY_TIMEOUT_SECONDS = 30.0
+_BUSY_PAUSE_SECONDS = 0.02
 _DAMAGE_CODES = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _COMPANIONS = ("", "-wal", "-shm")
 
@@ -123,7 +125,7 @@ class CatalogFile:
             sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
         ) as connection:
             connection.text_factory = rows.read_text
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             self._check_version(connection)
             connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -184,6 +186,26 @@ class CatalogFile:
                     name = f"{self.path.name}.damaged-{number}{suffix}"
                     companion.rename(self.path.with_name(name))
         sync_folder(self.path.parent)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let the file have a write-ahead log.
+
+    A file that has none yet must be SQLite's alone for that, and where two make that change at
+    once, SQLite tells one of them that it is locked without waiting as it does everywhere else.
+    """
+    give_up_at = time.monotonic() + _BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _read_version(connection: sqlite3.Connection) -> int:
