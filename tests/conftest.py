@@ -9,6 +9,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from xenbackup.operations import probing
 from xenbackup.system.log import configure_logging
 
 # A busy machine is no failure: nothing is judged by the clock.
@@ -26,3 +27,10 @@ def log_as_programs_do() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(autouse=True)
+def wait_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no disk that hangs; tests of such disks have deadlines of their own."""
+    for probe in (probing.PROBE, probing.PLACES_PROBE):
+        monkeypatch.setattr(probe, "deadline_seconds", 120.0)

@@ -14,7 +14,7 @@ from xenbackup.model.record import RunStart
 from xenbackup.operations.house import House
 from xenbackup.operations.plan import plan_job
 from xenbackup.pipeline.context import RunContext
-from xenbackup.records.journal import SUFFIX, Journal
+from xenbackup.records.journal import SUFFIX, Journal, list_journals
 from xenbackup.storage.images import ImagesDestination
 from xenbackup.storage.spool import Spool
 from xenbackup.system import durable
@@ -55,6 +55,22 @@ def open_context(
         lvm=house.lvm,
         journal=journal,
         destination=ImagesDestination(host.place(DESTINATION), "local"),
+        watcher=Watcher(),
+        cancelled=lambda: "",
+    )
+
+
+def reopen_context(house: House) -> RunContext:
+    """What recovery is given of the one run there is; its journal is only looked at."""
+    (path,) = list_journals(house.journals_folder)
+    journal = Journal(path, house.host.now)
+    journal.look()
+    return RunContext(
+        host=house.host,
+        toolstack=house.toolstack,
+        lvm=house.lvm,
+        journal=journal,
+        destination=ImagesDestination(house.host.place(DESTINATION), "local"),
         watcher=Watcher(),
         cancelled=lambda: "",
     )

@@ -75,13 +75,14 @@ def test_row_34_guest_comes_back_though_a_write_never_returns(house: House, serv
 
 @pytest.mark.usefixtures("dead_writes")
 def test_row_34_copy_that_wakes_up_too_late_reads_and_writes_nothing_more(
-    house: House, server: Server
+    house: House, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back_up(house, "cold")
     (path,) = house.journals_folder.iterdir()
     before = path.read_bytes()
     server.answer()
     assert before == path.read_bytes()
+    monkeypatch.setattr(undo, "DISCARD_SECONDS", DEADLINE_SECONDS)
     (healed,) = recover(house)
     assert healed.healed, healed.messages
     assert [] == find_wrongs(house)
@@ -106,6 +107,7 @@ def test_row_34_recovery_waits_for_a_dead_destination_no_longer_than_its_bound(
     assert not again.healed
     assert "does not answer" in " ".join(again.messages)
     server.answer()
+    monkeypatch.setattr(undo, "DISCARD_SECONDS", DEADLINE_SECONDS)
     (healed,) = recover(house)
     assert healed.healed, healed.messages
     assert [] == find_wrongs(house)

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import back_up, find_wrongs, recover
+from tests.house import Watcher, back_up, find_wrongs, make_job, recover
 from tests.pipeline.strikes import call, run_killed_at
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import JournalDamaged, StateFailed
+from xenbackup.model.plan import Plan
 from xenbackup.model.run import Outcome
 from xenbackup.model.status import RunState
 from xenbackup.operations import recover as recovery
 from xenbackup.operations.house import House
 from xenbackup.operations.journals import trim_journals
 from xenbackup.operations.open_runs import list_open_runs
+from xenbackup.operations.plan import plan_job
 from xenbackup.records.journal import list_journals, read_journal
 
 BROKEN = "20200101T000000Z-aaaaaa"
@@ -69,6 +71,25 @@ def test_guest_that_is_down_beside_a_journal_that_cannot_be_read_is_not_backed_u
     journal.write_bytes(b"?" + journal.read_bytes()[1:])
     (run,) = back_up(house, "auto").runs
     assert (Outcome.OK, "") == (run.outcome, run.error)
+
+
+def test_guest_that_a_readable_run_has_away_may_wait_for_its_turn(
+    host: SimulatedHost, house: House
+) -> None:
+    """It is down because of that run, which brings it back: nothing to refuse for good."""
+    break_journal(house)
+    plans: list[Plan] = []
+
+    class Planner(Watcher):
+        def amount_done(self, run_id: str, what: str, done: int, total: int) -> None:
+            if what == "xvda" and not plans:
+                plans.append(plan_job(house, make_job("auto")))
+
+    (run,) = back_up(house, "cold", watcher=Planner()).runs
+    assert Outcome.OK is run.outcome, run
+    (plan,) = plans
+    assert ["web"] == [found.domain.name for found in plan.domains]
+    assert () == plan.refused
 
 
 def test_folder_of_journals_that_cannot_be_read_is_an_error_that_names_it(

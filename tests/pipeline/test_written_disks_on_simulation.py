@@ -5,22 +5,28 @@ who did it, but the memory image does not fit them, and they are of no one momen
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
+from tests.pipeline.acts import reopen_context
 from tests.pipeline.strikes import call, noting_syncs, read_records, run_killed_at
 from xenbackup.dom0.lvm import Lvm
+from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.dom0.simulated.oracle import read_oracle
 from xenbackup.dom0.write_mark import UNFINISHED
-from xenbackup.errors import CommandFailed
+from xenbackup.errors import CommandFailed, CommandTimedOut
+from xenbackup.model import entries as e
 from xenbackup.model.run import Outcome, RunResult
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.operations.house import House
-from xenbackup.pipeline import stillness
+from xenbackup.pipeline import guest, stillness
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import snapshot as step
+from xenbackup.records.journal import list_journals, read_journal
 
 ROOT = "/dev/xenvols/web_root"
 LOG = "/var/log/xen/xl-web.log"
@@ -320,6 +326,153 @@ def test_group_that_is_there_and_cannot_be_listed_is_waited_for(
     assert found.healed
     assert read_records(house)[0].boot_begun
     assert {} == look_corrupted(host)
+
+
+def hide_group_until(monkeypatch: pytest.MonkeyPatch, group: str, times: int) -> None:
+    """As LVM tells of a group whose disk the host sees late: not there, so many times."""
+    list_volumes, list_groups = Lvm.list_volumes, Lvm.list_groups
+    asked: list[str] = []
+
+    def find(self: Lvm, wanted: str = "") -> tuple[LogicalVolume, ...]:
+        asked.append(wanted)
+        if len(asked) > times:
+            return list_volumes(self, wanted)
+        if wanted == group:
+            raise CommandFailed(f'`lvs` ended with exit code 5: Volume group "{group}" not found.')
+        return tuple(volume for volume in list_volumes(self) if volume.group != group)
+
+    def find_groups(self: Lvm) -> tuple[VolumeGroup, ...]:
+        shown = len(asked) > times
+        return tuple(found for found in list_groups(self) if shown or found.name != group)
+
+    monkeypatch.setattr(Lvm, "list_volumes", find)
+    monkeypatch.setattr(Lvm, "list_groups", find_groups)
+
+
+@pytest.mark.parametrize("times", [*range(1, 12), 25, 1000])
+def test_group_that_comes_late_lets_no_old_memory_onto_disks_that_moved_on(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A restore is tried for minutes: it would succeed as soon as the group is there."""
+    strike = ("checkpoint", "lvcreate:end")
+    house = cut_off_after(host, monkeypatch, strike, lambda: let_run_for_a_while(host))
+    with monkeypatch.context() as late:
+        hide_group_until(late, "xenvols", times)
+        recover(house)
+        assert {} == look_corrupted(host)
+    recover(build_house(host))
+    (record,) = read_records(house)
+    assert (True, False) == (record.boot_begun, record.restore_begun)
+    assert {} == look_corrupted(host)
+    assert [] == find_wrongs(house)
+
+
+def test_group_that_does_not_come_is_named_and_the_memory_kept(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = cut_off_after(host, monkeypatch, ("snapshot", "xl-restore:begin"), lambda: None)
+    with monkeypatch.context() as late:
+        hide_group_until(late, "xenvols", 1000)
+        (found,) = recover(house)
+    assert not found.healed
+    (journal,) = list_journals(house.journals_folder)
+    entries = [line.entry for line in read_journal(journal)]
+    failed = next(entry for entry in reversed(entries) if isinstance(entry, e.Failed))
+    assert "whether xvda, xvdb was written since it was saved cannot be seen" in failed.message
+    (found,) = recover(build_house(host))
+    assert found.healed
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+    assert [] == find_wrongs(house)
+
+
+def test_snapshots_of_a_guest_that_could_not_be_brought_back_go_on_telling(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can restore it today; a person does what he can; only the snapshots know of that."""
+    house = cut_off_after(host, monkeypatch, ("checkpoint", "lvcreate:end"), lambda: None)
+    with monkeypatch.context() as failing:
+        failing.setattr(guest, "inspect_memory_image", look_incomplete)
+        (found,) = recover(house)
+    assert not found.healed
+    assert any("snapshots of web stay for now" in line for line in found.messages)
+    run_for_a_while(host)
+    host.cut_power()
+    house = build_house(host)
+    (found,) = recover(house)
+    assert found.healed, found.messages
+    assert {} == look_corrupted(host)
+    assert [] == find_wrongs(house)
+
+
+def look_incomplete(path: Path) -> MemoryImage:
+    return replace(inspect_memory_image(path), complete=False, reason="the disk stumbles")
+
+
+def test_snapshots_of_a_group_that_shares_its_name_tell_as_well(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of another host was put in: LVM refuses the name, but lists what both groups hold."""
+    strike = ("checkpoint", "lvcreate:end")
+    house = cut_off_after(host, monkeypatch, strike, lambda: let_run_for_a_while(host))
+    list_volumes, list_groups = Lvm.list_volumes, Lvm.list_groups
+
+    def refuse(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        if group:
+            raise CommandFailed("`lvs` ended with exit code 5: Multiple VGs found with its name.")
+        return list_volumes(self)
+
+    monkeypatch.setattr(Lvm, "list_volumes", refuse)
+    monkeypatch.setattr(Lvm, "list_groups", lambda self: list_groups(self) * 2)
+    recover(house)
+    (record,) = read_records(house)
+    assert (True, False) == (record.boot_begun, record.restore_begun)
+    assert {} == look_corrupted(host)
+
+
+def test_snapshot_that_is_not_active_says_nothing_and_is_waited_for(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike = ("checkpoint", "lvcreate:end")
+    house = cut_off_after(host, monkeypatch, strike, lambda: let_run_for_a_while(host))
+    list_volumes = Lvm.list_volumes
+
+    def deactivate(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        return tuple(
+            replace(volume, snapshot_percent=None) if volume.thick_snapshot else volume
+            for volume in list_volumes(self, group)
+        )
+
+    with monkeypatch.context() as inactive:
+        inactive.setattr(Lvm, "list_volumes", deactivate)
+        recover(house)
+        assert not read_records(house)[0].restore_begun
+        assert {} == look_corrupted(host)
+    recover(build_house(host))
+    assert read_records(house)[0].boot_begun
+    assert [] == find_wrongs(house)
+
+
+def test_group_that_does_not_answer_in_time_is_not_asked_for_another_way(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead path may take the group with it while `lvs` hangs: that is no group which is gone."""
+    house = cut_off_after(host, monkeypatch, ("snapshot", "xl-restore:begin"), lambda: None)
+    list_volumes = Lvm.list_volumes
+    late: list[str] = []
+
+    def hang(self: Lvm, group: str = "") -> tuple[LogicalVolume, ...]:
+        if group and not late:
+            late.append(group)
+            raise CommandTimedOut("`lvs` passed its deadline after 60s.")
+        return list_volumes(self, group)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(Lvm, "list_volumes", hang)
+        hanging.setattr(Lvm, "list_groups", lambda self: ())
+        with pytest.raises(CommandTimedOut):
+            stillness.find_written_disks(reopen_context(house))
+    recover(house)
+    assert [] == find_wrongs(house)
 
 
 def test_log_that_was_put_back_at_the_boot_is_the_one_of_before(

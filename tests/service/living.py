@@ -170,8 +170,7 @@ class DaemonHost:
 
     def write_job(self, name: str, text: str) -> Path:
         path = self.directory / "etc/xenbackup/jobs" / f"{name}.toml"
-        path.write_text(text)
-        path.chmod(0o600)
+        put_file(path, text)
         return path
 
     @property
@@ -198,6 +197,14 @@ class DaemonHost:
         for daemon in self.daemons:
             if daemon.process.poll() is None:
                 daemon.kill()
+
+
+def put_file(path: Path, text: str) -> None:
+    """Whole at once: the daemon looks at any moment."""
+    aside = path.with_name(f".{path.name}.new")
+    aside.write_text(text)
+    aside.chmod(0o600)
+    aside.rename(path)
 
 
 def can_connect(path: Path) -> bool:

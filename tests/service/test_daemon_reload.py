@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from tests.house import build_house
 from tests.service.conftest import NIGHTLY, ON_DEMAND
-from tests.service.living import DaemonHost, LivingDaemon, Strike, wait_for
+from tests.service.living import DaemonHost, LivingDaemon, Strike, put_file, wait_for
 from xenbackup.records.accepted_rounds import AcceptedRound, RoundFolder
 
 HOUR = 3600.0
@@ -36,8 +36,8 @@ def test_new_job_is_found_by_itself_and_runs_when_it_is_due(host: DaemonHost) ->
 
 def test_one_broken_file_keeps_everything_and_says_so(host: DaemonHost) -> None:
     daemon = host.start()
-    host.write_job("good", ON_DEMAND)
     path = host.write_job("broken", BROKEN)
+    host.write_job("good", ON_DEMAND)
     reloaded = host.call("reload")
     assert 2 == reloaded.returncode
     assert "chekpoint" in reloaded.stderr
@@ -78,11 +78,28 @@ def test_round_that_waits_for_its_job_to_be_mended_goes_on_then(host: DaemonHost
     path.write_text("this is no TOML\n")
     daemon = host.start()
     assert ROUND == daemon.wait_for_event("round-put-off")["round"]
-    path.write_text(good)
+    put_file(path, good)
     assert 0 == host.call("reload").returncode
     ended = daemon.wait_for_event("round-ended")
     assert ("nightly", ROUND) == (ended["job"], ended["round"])
     assert {"ok"} == {entry.result.outcome.value for entry in host.list_runs()}
+    assert [] == host.find_wrongs()
+
+
+def test_round_that_waits_for_the_folder_of_jobs_goes_on_then(host: DaemonHost) -> None:
+    """Somebody's tool had it away for a moment, just as the daemon began."""
+    house = build_house(host.host)
+    folder = host.directory / "etc/xenbackup/jobs"
+    RoundFolder(house.state_folder / "rounds").keep(
+        AcceptedRound(round=ROUND, job="nightly", due_at=host.host.now() - timedelta(hours=1))
+    )
+    aside = folder.rename(folder.with_name("jobs.aside"))
+    daemon = host.start()
+    assert ROUND == daemon.wait_for_event("round-put-off")["round"]
+    aside.rename(folder)
+    assert 0 == host.call("reload").returncode
+    ended = daemon.wait_for_event("round-ended")
+    assert ("nightly", ROUND) == (ended["job"], ended["round"])
     assert [] == host.find_wrongs()
 
 
@@ -99,8 +116,8 @@ def test_file_that_was_mended_by_its_mode_alone_is_taken_over(host: DaemonHost) 
     path.chmod(0o666)
     daemon.wait_for_event("reload-refused")
     path.chmod(0o600)
-    wait_for(lambda: "shared" in list_jobs(daemon))
-    assert () == daemon.read_status().configuration_problems
+    wait_for(lambda: () == daemon.read_status().configuration_problems)
+    assert "shared" in list_jobs(daemon)
 
 
 def test_reload_that_met_a_locked_catalog_is_tried_again_and_told_once(host: DaemonHost) -> None:

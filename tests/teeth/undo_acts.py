@@ -335,14 +335,8 @@ UNDO_TEETH = (
         name="undo-guest-first",
         act="an undo brings the guest back before it removes snapshots",
         file="pipeline/undo.py",
-        text=(
-            "    guest_settled = settle_guest(context)\n"
-            "    snapshots_gone = remove_all_snapshots(context)\n"
-        ),
-        instead=(
-            "    snapshots_gone = remove_all_snapshots(context)\n"
-            "    guest_settled = settle_guest(context)\n"
-        ),
+        text="    guest_settled = settle_guest(context)\n",
+        instead=("    remove_all_snapshots(context)\n    guest_settled = settle_guest(context)\n"),
         tests=(f"{ORDER}::test_an_undo_brings_the_guest_back_before_its_snapshots_go",),
     ),
     Tooth(

@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -420,7 +419,7 @@ def test_catalog_that_another_makes_is_waited_for(
         if len(pauses) == 3:
             creator.execute("ROLLBACK")
 
-    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(catalog_file, "sleep", pause)
     catalog.record_point(make_summary())
     assert 3 == len(pauses)
     assert (make_summary(),) == catalog.list_points()

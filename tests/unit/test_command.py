@@ -170,14 +170,14 @@ def test_past_its_deadline_a_command_is_asked_to_end() -> None:
 
 def test_a_command_that_ignores_the_request_is_killed() -> None:
     script = "trap '' TERM; sleep 300"
-    result = run("sh", "-c", script, timeout_seconds=1, grace_seconds=0.2)
+    result = run("sh", "-c", script, timeout_seconds=3, grace_seconds=0.2)
     assert (True, -signal.SIGKILL) == (result.timed_out, result.exit_code)
 
 
 def test_the_whole_group_is_ended_not_the_direct_child_alone(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"(trap '' TERM; echo $$ >/dev/null; exec sleep 300) & echo $! > {pid_file}; wait"
-    result = run("sh", "-c", script, timeout_seconds=1, grace_seconds=0.2)
+    result = run("sh", "-c", script, timeout_seconds=3, grace_seconds=0.2)
     helper = int(wait_for_file(pid_file))
     assert result.timed_out
     for _ in range(500):
@@ -189,7 +189,7 @@ def test_the_whole_group_is_ended_not_the_direct_child_alone(tmp_path: Path) -> 
 
 def test_a_command_dangerous_to_kill_gets_ten_times_the_grace() -> None:
     script = "trap 'sleep 1; exit 7' TERM; while :; do sleep 0.05; done"
-    result = run("sh", "-c", script, timeout_seconds=1, grace_seconds=0.3, kill_late=True)
+    result = run("sh", "-c", script, timeout_seconds=3, grace_seconds=1, kill_late=True)
     assert (True, 7) == (result.timed_out, result.exit_code)
 
 

@@ -111,9 +111,9 @@ def test_hook_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     hook = make_hook(tmp_path, f'trap "" TERM\nsleep 1000 &\necho $! > "{pid_file}"\nwait; wait')
 
-    error = fail_before(make_job(timeout_seconds=1.0, before=(hook,)))
+    error = fail_before(make_job(timeout_seconds=3.0, before=(hook,)))
 
-    assert f"{hook}, was not done after 1 s and was ended." in error.message
+    assert f"{hook}, was not done after 3 s and was ended." in error.message
     assert is_ending(int(pid_file.read_text()))
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_a_folder_that_hangs_is_silent_and_the_others_answer(
     gone, local = make_destination(tmp_path / "gone"), make_destination(tmp_path / "local")
     hanging = HangingStatvfs(gone)
     monkeypatch.setattr(os, "statvfs", hanging)
-    probe = Probe(deadline_seconds=0.2)
+    probe = Probe(deadline_seconds=2.0)
     folders = {"offsite": gone, "local": local}
     try:
         states = {name: room.state for name, room in look_at_folders(folders, probe).items()}
@@ -164,6 +165,19 @@ def test_what_another_waited_for_in_vain_keeps_nobody() -> None:
     assert {} == probe.ask({"gone": released.wait})
     assert [0.0] == joined
     released.set()
+
+
+def test_question_whose_thread_cannot_be_made_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe = Probe(deadline_seconds=60)
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("no new thread")))
+        assert {} == probe.ask({"disk": lambda: "here"})
+        short.setattr(threading.Thread, "start", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            probe.ask({"disk": lambda: "here"})
+    assert {"disk": "here"} == probe.ask({"disk": lambda: "here"})
 
 
 def test_silence_says_which_folder_and_for_how_long(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_destination_that_does_not_answer_keeps_nobody(
         return open_one(name)
 
     house = replace(attic.house, open_destination=open_destination)
-    probe = Probe(0.5)
+    probe = Probe(3.0)
     for _ in range(2):
         found = finish_removals(house, probe)
         assert () == found.troubles

@@ -86,7 +86,7 @@ def test_guest_that_is_started_at_the_last_moment_is_not_written_under(
         site.act("xl", "create", plan.configuration_path)
 
     monkeypatch.setattr(restore, "_check_unchanged", be_late)
-    with pytest.raises(RestoreRefused, match=r"web \(domain \d+\) was started just now"):
+    with pytest.raises(RestoreRefused, match=r"web \(domain \d+\) runs on disks that would be"):
         restore_point(site.house, plan, RestoreWatcher(), lambda: "")
     assert () == list_incomplete_restores(site.house), "nothing was written"
 

@@ -161,7 +161,8 @@ class Udev:
         lines = f"$(cat {folder}/calls 2>/dev/null | wc -l)"
         self._write(
             "lvcreate",
-            f"trap 'exit 7' TERM; until [ {lines} -ge {needed} ]; do sleep 0.02; done; echo made",
+            f"trap 'exit 7' TERM; : > {folder}/ready\n"
+            f"until [ {lines} -ge {needed} ]; do sleep 0.02; done; echo made",
         )
 
     def _write(self, name: str, script: str) -> None:
@@ -171,6 +172,10 @@ class Udev:
 
     def find_cookie(self, pid: int) -> int | None:
         """What the process waits for, look by look; the last one stays."""
+        for _ in range(6000):
+            if (self.folder / "ready").exists():
+                break
+            time.sleep(0.01)
         self.asked.append(pid)
         return self._cookies.pop(0) if len(self._cookies) > 1 else self._cookies[0]
 

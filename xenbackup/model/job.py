@@ -191,6 +191,10 @@ class JobSet:
     def find_job(self, name: str) -> Job | None:
         return next((job for job in self.jobs if job.name == name), None)
 
+    def is_broken(self, name: str) -> bool:
+        """May there be such a job, which cannot be read? Its file, or the folder, is not well."""
+        return any(file.name in ("", name) for file in self.broken)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationSpec:

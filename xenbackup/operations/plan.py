@@ -78,6 +78,8 @@ def plan_job(house: House, job: Job, only_domain: str = "") -> Plan:
 def _refuse_beside_unreadable(house: House, plan: Plan, unfinished: Unfinished) -> Plan:
     """The plan with every guest refused that is shut off, while a journal cannot be read: a run of
     ours may have left it down, and its memory with it. Its disks alone would be called good.
+
+    One that a readable run has away comes back; it is looked at again under its lock.
     """
     unreadable = [
         run
@@ -86,20 +88,30 @@ def _refuse_beside_unreadable(house: House, plan: Plan, unfinished: Unfinished) 
     ]
     if not unreadable:
         return plan
+    away = {
+        record.start.plan.domain.name
+        for _, record in unfinished
+        if record is not None and not record.owes
+    }
+    down = [
+        found.domain
+        for found in plan.domains
+        if not found.domain.exists and found.domain.name not in away
+    ]
     refused = tuple(
         RefusedDomain(
-            name=found.domain.name,
-            uuid=found.domain.uuid,
+            name=domain.name,
+            uuid=domain.uuid,
             reason=f"it is down, and run {unreadable[0]}, whose journal cannot be read, may have "
             "left it so",
-            hint="look at the guest and its disks, then move that journal away; `xenbackup recover`"
-            " names it",
+            hint="look at the guest, its disks and snapshots, and at the spool, then move that "
+            "journal away; `xenbackup recover` names it",
             exit_code=ExitCode.LOCKED,
+            may_pass=True,
         )
-        for found in plan.domains
-        if not found.domain.exists
+        for domain in down
     )
-    domains = tuple(found for found in plan.domains if found.domain.exists)
+    domains = tuple(found for found in plan.domains if found.domain not in down)
     return replace(plan, domains=domains, refused=(*plan.refused, *refused))
 
 

@@ -86,9 +86,11 @@ class Probe:
             mine = self._open[key] = _Question(thread, time.monotonic())
             try:
                 thread.start()
-            except RuntimeError:  # none can be had: there is no answer, and it is asked again
+            except BaseException as error:
                 del self._open[key]
-                return None
+                if isinstance(error, RuntimeError):
+                    return None  # no thread can be had: there is no answer, and it is asked again
+                raise
         return mine
 
 

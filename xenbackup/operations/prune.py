@@ -229,8 +229,8 @@ class _Pruning:
         return Verdict(point=point, keep=True, reason=why)
 
     def _explain_no_job(self, name: str) -> str:
-        if any(broken.name == name for broken in self._house.jobs.broken):
-            return f"the file of its job {name} is broken"
+        if self._house.jobs.is_broken(name):
+            return f"the file of its job {name} is broken, or the folder of jobs cannot be read"
         return f"its job {name} is not there any more: nothing says how long to keep it"
 
     # Acting

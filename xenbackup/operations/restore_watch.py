@@ -30,8 +30,8 @@ class TargetWatch:
             if use.domain.exists:
                 name = use.domain.name or "A guest"
                 raise RestoreRefused(
-                    f"{name} (domain {use.domain.domid}) was started just now, on disks that would "
-                    "be written: nothing was.",
+                    f"{name} (domain {use.domain.domid}) runs on disks that would be written: "
+                    "nothing was.",
                     hint=f"shut {use.domain.name or 'it'} down first",
                 )
         # A guest that ran and ended between two looks has left a new log of xl.

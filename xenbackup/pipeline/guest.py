@@ -243,7 +243,7 @@ def restore_guest(context: RunContext) -> None:
             f"The memory image of {context.plan.domain.name} must not be restored: the guest was "
             "let run since, so its disks have moved on."
         )
-    if written := find_written_disks(context):
+    if written := find_written_disks(context, surely=True):
         note_let_run(context)
         raise RestoreFailed(
             f"The memory image of {context.plan.domain.name} must not be restored: "

@@ -8,14 +8,16 @@ What is taken for such a trace and is none would leave a guest down: each has to
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from xenbackup.dom0 import monitor
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.write_mark import is_at_rest, is_written_since
-from xenbackup.errors import CommandFailed, SnapshotFailed
+from xenbackup.errors import CommandFailed, CommandTimedOut, RestoreFailed, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import Consistency
 from xenbackup.model.plan import VolumeKind
-from xenbackup.model.record import DiskMark
+from xenbackup.model.record import DiskMark, SnapshotRecord
 from xenbackup.model.vdev import number_vdev
 from xenbackup.model.volume import LogicalVolume
 from xenbackup.pipeline.context import RunContext
@@ -72,11 +74,17 @@ def _list_served(context: RunContext) -> frozenset[str]:
     return frozenset(disk.vdev for disk in context.plan.disks if number_vdev(disk.vdev) in served)
 
 
-def find_written_disks(context: RunContext) -> tuple[str, ...]:
-    """Disks that were written since they were noted to be at rest; () where nobody can tell."""
+def find_written_disks(context: RunContext, *, surely: bool = False) -> tuple[str, ...]:
+    """Disks that were written since they were noted to be at rest; () where nobody can tell.
+
+    `surely` before old memory is let onto them: what would tell, and is not to be seen just now, is
+    not taken for silent. A group may come late when the host boots, and be there a moment later.
+
+    Raises: RestoreFailed then; CommandFailed, UnexpectedOutput.
+    """
     record = context.record
     if record.at_rest_boot_id != context.host.boot_id():
-        return _list_overwritten(context)
+        return _list_overwritten(context, surely=surely)
     paths = {disk.vdev: disk.path for disk in context.plan.disks}
     return tuple(
         noted.vdev
@@ -85,24 +93,18 @@ def find_written_disks(context: RunContext) -> tuple[str, ...]:
     )
 
 
-def _list_overwritten(context: RunContext) -> tuple[str, ...]:
+def _list_overwritten(context: RunContext, *, surely: bool) -> tuple[str, ...]:
     """After a reboot: disks of which thick snapshots of this run have had to keep anything.
 
     An untouched snapshot is 0.00 % full, and lvs rounds nothing else to that.
     """
-    record = context.record
-    rebooted = record.start.boot_id != context.host.boot_id()
-    if not rebooted or not record.image_verified or record.sharers:
-        return ()
-    if record.resuming or record.guest_settled:
-        return ()  # its memory is not to be restored, whatever the disks are
-    served = _list_served(context)
-    left = [made for made in record.snapshots if made.vdev in served and not made.removed]
-    # Asked for by their groups: another one that is not well must not keep a guest down.
+    left = _list_telling(context)
+    volumes = _list_volumes(context.lvm, {made.group for made in left})
+    if surely:
+        _refuse_unseen(context, left, volumes)
     filled = {
         volume.name
-        for group in sorted({made.group for made in left} - {""})
-        for volume in _list_volumes(context.lvm, group)
+        for volume in volumes
         if volume.thick_snapshot
         and volume.is_snapshot_of_run(context.run_id)
         and (volume.invalid or volume.snapshot_percent)
@@ -110,16 +112,77 @@ def _list_overwritten(context: RunContext) -> tuple[str, ...]:
     return tuple(made.vdev for made in left if made.name in filled)
 
 
-def _list_volumes(lvm: Lvm, group: str) -> tuple[LogicalVolume, ...]:
-    """() of a group that is gone, was renamed, or shares its name: what was in it is not seen to
-    again here, and its guest must not wait for that. Raises: CommandFailed, UnexpectedOutput.
+def _refuse_unseen(
+    context: RunContext, left: list[SnapshotRecord], volumes: list[LogicalVolume]
+) -> None:
+    """Raises: RestoreFailed naming the snapshots that say nothing, or are away with their group."""
+    there = {volume.name for volume in volumes}
+    uuids = {volume.uuid for volume in volumes}
+    silent = {volume.name for volume in volumes if _is_silent(volume)}
+    unseen = [
+        made
+        for made in left
+        # One that is not there beside its origin was removed.
+        if made.name in silent or (made.name not in there and made.origin_uuid not in uuids)
+    ]
+    if unseen:
+        name = context.plan.domain.name
+        raise RestoreFailed(
+            f"The memory image of {name} is not restored: whether "
+            f"{', '.join(made.vdev for made in unseen)} was written since it was saved cannot be "
+            f"seen while {', '.join(made.label for made in unseen)} is not there, or not active.",
+            hint=f"bring it back, then `xenbackup recover`; or start {name} afresh yourself",
+        )
+
+
+def _is_silent(volume: LogicalVolume) -> bool:
+    """A thick snapshot that is not active tells nothing of how full it is."""
+    return volume.thick_snapshot and not volume.invalid and volume.snapshot_percent is None
+
+
+def _list_telling(context: RunContext) -> list[SnapshotRecord]:
+    """Snapshots that tell what was written before the reboot, if the memory is to come back."""
+    record = context.record
+    rebooted = record.start.boot_id != context.host.boot_id()
+    if not rebooted or not record.image_verified or record.sharers:
+        return []
+    if record.resuming or record.guest_settled or record.at_rest_boot_id == context.host.boot_id():
+        return []  # its memory is not to be restored, whatever the disks are; or they tell better
+    served = _list_served(context)
+    return [
+        made for made in record.snapshots if made.vdev in served and made.group and not made.removed
+    ]
+
+
+def keeps_telling(context: RunContext) -> bool:
+    """Do snapshots of this run tell, now or after a reboot, what is written to the disks of a guest
+    whose memory may yet come back?
     """
-    try:
-        return lvm.list_volumes(group)
-    except CommandFailed:
-        if [found.name for found in lvm.list_groups()].count(group) == 1:
+    record = context.record
+    may_come_back = record.image_verified and not record.resuming and not record.guest_settled
+    return may_come_back and any(made.group and not made.removed for made in record.snapshots)
+
+
+def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:
+    """Asked for by their groups: another one that is not well must not keep a guest down.
+
+    What was in a group that is gone, was renamed, or shares its name is looked for in all of them.
+    Nobody waits for that: the owner may have started the guest without it.
+
+    Raises: CommandFailed, UnexpectedOutput.
+    """
+    volumes: list[LogicalVolume] = []
+    for group in sorted(groups):
+        try:
+            volumes += lvm.list_volumes(group)
+        except CommandTimedOut:
             raise
-        return ()
+        except CommandFailed:
+            if [found.name for found in lvm.list_groups()].count(group) == 1:
+                raise
+            with suppress(CommandFailed):
+                volumes += lvm.list_volumes()
+    return volumes
 
 
 def is_started_since(context: RunContext) -> bool:

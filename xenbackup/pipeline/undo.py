@@ -22,6 +22,7 @@ from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.observing import find_survivors, observe_world, place_save_file
 from xenbackup.pipeline.others import note_let_run, refuse_watched_by_others
 from xenbackup.pipeline.steps.snapshot import remove_all_snapshots
+from xenbackup.pipeline.stillness import keeps_telling
 from xenbackup.planning.rescue import decide_rescue, runs_with_stale_image
 
 DECISIONS_LIMIT = 40
@@ -45,11 +46,23 @@ def undo_run(context: RunContext) -> bool:
     """
     context.journal.go_on_unwritten()
     guest_settled = settle_guest(context)
-    snapshots_gone = remove_all_snapshots(context)
+    keeps = not guest_settled and keeps_telling(context)
+    if keeps:
+        _tell_kept(context)
+    snapshots_gone = not keeps and remove_all_snapshots(context)
     partial_gone = discard_partial_point(context)
     if guest_settled:
         discard_memory_image(context)
     return guest_settled and snapshots_gone and partial_gone
+
+
+def _tell_kept(context: RunContext) -> None:
+    message = (
+        f"The snapshots of {context.plan.domain.name} stay for now: they tell whether its memory "
+        "still fits its disks when it is to come back."
+    )
+    if message not in context.record.warnings:
+        context.warn(message)
 
 
 def settle_guest(context: RunContext) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TypeVar
 
 from xenbackup.errors import StateFailed
@@ -194,16 +194,16 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     A file that has none yet must be SQLite's alone for that, and where two make that change at
     once, SQLite tells one of them that it is locked without waiting as it does everywhere else.
     """
-    give_up_at = time.monotonic() + _BUSY_TIMEOUT_SECONDS
+    give_up_at = monotonic() + _BUSY_TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
-            if time.monotonic() >= give_up_at:
+            if monotonic() >= give_up_at:
                 raise
-            time.sleep(_BUSY_PAUSE_SECONDS)
+            sleep(_BUSY_PAUSE_SECONDS)
         else:
             return
 

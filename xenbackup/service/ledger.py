@@ -167,12 +167,13 @@ class RoundLedger:
 
     def _resume(self, accepted: AcceptedRound) -> None:
         jobs = self._definitions.house.jobs
-        if any(broken.name == accepted.job for broken in jobs.broken):
+        if jobs.is_broken(accepted.job):
             with self._changed:
                 self._put_off[accepted.round] = accepted
             _log.error("round-put-off", round=accepted.round, job=accepted.job)
             self._tell_loss(
-                f"Round {accepted.round} of job {accepted.job} waits: its job's file is broken."
+                f"Round {accepted.round} of job {accepted.job} waits: its job's file is broken, or "
+                "the folder of jobs cannot be read."
             )
             return
         job = jobs.find_job(accepted.job)

@@ -167,7 +167,7 @@ def test_a_file_system_that_does_not_answer_is_passed_over(
     mount(fresh, "/mnt/vault")
     hanging = HangingStatvfs(fresh.directory / "mnt/gone")
     monkeypatch.setattr(os, "statvfs", hanging)
-    monkeypatch.setattr(initialise, "PLACES_PROBE", Probe(deadline_seconds=0.2))
+    monkeypatch.setattr(initialise, "PLACES_PROBE", Probe(deadline_seconds=2.0))
     try:
         called = fresh("init", "--json")
     finally:

@@ -32,7 +32,7 @@ def pids_of(host: SimulatedHost, run_id: str) -> set[int]:
             seen.update(process.pid for process in other.list_processes() if process.run_mark)
         other.close()
 
-    host.set_fault(Fault(tool="xl", verb="pause", kind=FaultKind.SLOW, seconds=1.0))
+    host.set_fault(Fault(tool="xl", verb="pause", kind=FaultKind.SLOW, seconds=3.0))
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
