@@ -57,14 +57,6 @@ OTHERS_TEETH = (
         tests=(f"{WRITTEN}::test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut",),
     ),
     Tooth(
-        name="group-that-stumbles",
-        act="snapshots that cannot be listed just now are waited for before old memory is restored",
-        file="pipeline/stillness.py",
-        text="count(group) == 1:\n                raise\n",
-        instead="count(group) == 1:\n                continue\n",
-        tests=(f"{WRITTEN}::test_group_that_is_there_and_cannot_be_listed_is_waited_for",),
-    ),
-    Tooth(
         name="group-that-is-late",
         act="what would tell of written disks and is not to be seen is not taken for silent",
         file="pipeline/guest.py",

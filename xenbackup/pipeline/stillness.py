@@ -80,7 +80,7 @@ def find_written_disks(context: RunContext, *, surely: bool = False) -> tuple[st
     `surely` before old memory is let onto them: what would tell, and is not to be seen just now, is
     not taken for silent. A group may come late when the host boots, and be there a moment later.
 
-    Raises: RestoreFailed then; CommandFailed, UnexpectedOutput.
+    Raises: RestoreFailed then; CommandTimedOut, UnexpectedOutput.
     """
     record = context.record
     if record.at_rest_boot_id != context.host.boot_id():
@@ -166,10 +166,10 @@ def keeps_telling(context: RunContext) -> bool:
 def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:
     """Asked for by their groups: another one that is not well must not keep a guest down.
 
-    What was in a group that is gone, was renamed, or shares its name is looked for in all of them.
-    Nobody waits for that: the owner may have started the guest without it.
+    What was in a group that cannot be listed is looked for in all of them: it may be renamed, or
+    share its name. Nobody waits for one that is gone: the owner may have started the guest since.
 
-    Raises: CommandFailed, UnexpectedOutput.
+    Raises: CommandTimedOut, UnexpectedOutput.
     """
     volumes: list[LogicalVolume] = []
     for group in sorted(groups):
@@ -178,8 +178,6 @@ def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:
         except CommandTimedOut:
             raise
         except CommandFailed:
-            if [found.name for found in lvm.list_groups()].count(group) == 1:
-                raise
             with suppress(CommandFailed):
                 volumes += lvm.list_volumes()
     return volumes
