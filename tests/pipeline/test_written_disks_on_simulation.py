@@ -26,7 +26,7 @@ from xenbackup.operations.house import House
 from xenbackup.pipeline import guest, stillness
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import snapshot as step
-from xenbackup.records.journal import list_journals, read_journal
+from xenbackup.records.journal import apply_entry, list_journals, read_journal
 
 ROOT = "/dev/xenvols/web_root"
 LOG = "/var/log/xen/xl-web.log"
@@ -351,6 +351,37 @@ def test_group_that_comes_late_lets_no_old_memory_onto_disks_that_moved_on(
     assert (True, False) == (record.boot_begun, record.restore_begun)
     assert {} == look_corrupted(host)
     assert [] == find_wrongs(house)
+
+
+@pytest.mark.parametrize("times", [5, 20, 55])
+def test_group_that_comes_late_is_waited_for_as_a_restore_is_tried_again(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Nobody but the one recovery at boot may ever look: it waits for two minutes and more."""
+    house = cut_off_after(host, monkeypatch, ("snapshot", "xl-restore:begin"), lambda: None)
+    hide_group_until(monkeypatch, "xenvols", times)
+    began = host.monotonic_seconds()
+    recover(house)
+    assert read_records(house)[0].returned
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+    assert {} == look_corrupted(host)
+    assert times < 55 or host.monotonic_seconds() - began > 120.0
+
+
+def test_snapshots_from_before_a_second_save_tell_nothing_of_it(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest ran on beside them, and was saved anew: they hold what it wrote before that."""
+    house = cut_off_after(host, monkeypatch, ("checkpoint", "lvcreate:end"), lambda: None)
+    context = reopen_context(house)
+    assert stillness.keeps_telling(context)
+    record = context.record
+    path = record.start.memory_image_path
+    again = apply_entry(record, e.Saving(path=path, stays=False))
+    again = apply_entry(again, e.ImageVerified(path=path, size_bytes=1))
+    context.journal._record = again
+    assert not stillness.keeps_telling(context)
+    assert () == stillness.find_written_disks(context, surely=True)
 
 
 def test_group_that_does_not_come_is_named_and_the_memory_kept(

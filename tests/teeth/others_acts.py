@@ -59,9 +59,9 @@ OTHERS_TEETH = (
     Tooth(
         name="group-that-is-late",
         act="what would tell of written disks and is not to be seen is not taken for silent",
-        file="pipeline/guest.py",
-        text="find_written_disks(context, surely=True)",
-        instead="find_written_disks(context)",
+        file="pipeline/stillness.py",
+        text="    if surely:\n",
+        instead="    if False:\n",
         tests=(
             f"{WRITTEN}::test_group_that_comes_late_lets_no_old_memory_onto_disks_that_moved_on",
         ),

@@ -42,7 +42,8 @@ class DiskMark:
 class SnapshotRecord:
     """One snapshot of the run: intended (no `lv_uuid` yet), made, or removed.
 
-    `size_bytes` is its room for what the guest overwrites, 0 while it is only intended.
+    `size_bytes` is its room for what the guest overwrites, 0 while it is only intended. One from
+    `before_save` holds what the guest overwrote before it was saved anew, too.
     """
 
     vdev: str
@@ -51,6 +52,7 @@ class SnapshotRecord:
     origin_uuid: str
     lv_uuid: str = ""
     size_bytes: int = 0
+    before_save: bool = False
     removed: bool = False
 
     @property

@@ -77,7 +77,7 @@ class Probe:
                     mine.answers.append(answer)
             finally:
                 with self._lock:
-                    del self._open[key]
+                    self._forget(key, mine)
 
         with self._lock:
             if key in self._open:
@@ -87,11 +87,15 @@ class Probe:
             try:
                 thread.start()
             except BaseException as error:
-                del self._open[key]
+                self._forget(key, mine)
                 if isinstance(error, RuntimeError):
                     return None  # no thread can be had: there is no answer, and it is asked again
                 raise
         return mine
+
+    def _forget(self, key: str, question: _Question) -> None:
+        if self._open.get(key) is question:
+            del self._open[key]
 
 
 PROBE = Probe()

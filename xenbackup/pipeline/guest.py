@@ -243,7 +243,7 @@ def restore_guest(context: RunContext) -> None:
             f"The memory image of {context.plan.domain.name} must not be restored: the guest was "
             "let run since, so its disks have moved on."
         )
-    if written := find_written_disks(context, surely=True):
+    if written := _await_sight(context):
         note_let_run(context)
         raise RestoreFailed(
             f"The memory image of {context.plan.domain.name} must not be restored: "
@@ -265,6 +265,19 @@ def restore_guest(context: RunContext) -> None:
     for difference in context.toolstack.apply_tuning(domain.domid, context.record.start.tuning):
         context.warn(f"{domain.name}: {difference}")
     let_guest_run(context, domain.domid)
+
+
+def _await_sight(context: RunContext) -> tuple[str, ...]:
+    """Disks that were written, as soon as what tells of them is to be seen; groups may come late.
+
+    Raises: RestoreFailed, CommandTimedOut, UnexpectedOutput.
+    """
+    for attempt in range(1, RESTORE_ATTEMPTS):
+        try:
+            return find_written_disks(context, surely=True)
+        except RestoreFailed:
+            context.host.sleep(2.0**attempt)
+    return find_written_disks(context, surely=True)
 
 
 def _rebuild_paused(context: RunContext) -> DomainStatus:

@@ -16,7 +16,7 @@ from xenbackup.dom0.write_mark import is_at_rest, is_written_since
 from xenbackup.errors import CommandFailed, CommandTimedOut, RestoreFailed, SnapshotFailed
 from xenbackup.model import entries as e
 from xenbackup.model.job import Consistency
-from xenbackup.model.plan import VolumeKind
+from xenbackup.model.plan import SnapshotKind, VolumeKind
 from xenbackup.model.record import DiskMark, SnapshotRecord
 from xenbackup.model.vdev import number_vdev
 from xenbackup.model.volume import LogicalVolume
@@ -98,7 +98,8 @@ def _list_overwritten(context: RunContext, *, surely: bool) -> tuple[str, ...]:
 
     An untouched snapshot is 0.00 % full, and lvs rounds nothing else to that.
     """
-    left = _list_telling(context)
+    rebooted = context.record.start.boot_id != context.host.boot_id()
+    left = _list_telling(context) if rebooted else []
     volumes = _list_volumes(context.lvm, {made.group for made in left})
     if surely:
         _refuse_unseen(context, left, volumes)
@@ -141,26 +142,24 @@ def _is_silent(volume: LogicalVolume) -> bool:
 
 
 def _list_telling(context: RunContext) -> list[SnapshotRecord]:
-    """Snapshots that tell what was written before the reboot, if the memory is to come back."""
+    """Snapshots that tell what is written to the disks of a guest whose memory may yet come back:
+    thick ones, made since its save, of disks that only it writes, and through the kernel.
+    """
     record = context.record
-    rebooted = record.start.boot_id != context.host.boot_id()
-    if not rebooted or not record.image_verified or record.sharers:
+    if not record.image_verified or record.sharers or record.resuming or record.guest_settled:
         return []
-    if record.resuming or record.guest_settled or record.at_rest_boot_id == context.host.boot_id():
-        return []  # its memory is not to be restored, whatever the disks are; or they tell better
     served = _list_served(context)
+    thick = {disk.vdev for disk in context.plan.disks if disk.snapshot is SnapshotKind.THICK}
     return [
-        made for made in record.snapshots if made.vdev in served and made.group and not made.removed
+        made
+        for made in record.snapshots
+        if made.vdev in served & thick and not made.before_save and not made.removed
     ]
 
 
 def keeps_telling(context: RunContext) -> bool:
-    """Do snapshots of this run tell, now or after a reboot, what is written to the disks of a guest
-    whose memory may yet come back?
-    """
-    record = context.record
-    may_come_back = record.image_verified and not record.resuming and not record.guest_settled
-    return may_come_back and any(made.group and not made.removed for made in record.snapshots)
+    """Are there snapshots that tell, now or after a reboot, whether old memory may come back?"""
+    return bool(_list_telling(context))
 
 
 def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:

@@ -281,6 +281,7 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
         resuming=False,
         at_rest=(),
         sharers=(*record.sharers, *entry.sharers),
+        snapshots=tuple(_replace(made, before_save=True) for made in record.snapshots),
     )
 
 
