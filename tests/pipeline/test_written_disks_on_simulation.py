@@ -13,6 +13,7 @@ import pytest
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
 from tests.pipeline.acts import reopen_context
 from tests.pipeline.strikes import call, noting_syncs, read_records, run_killed_at
+from tests.pipeline.test_kills_on_simulation import Killed
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.dom0.simulated import SimulatedHost
@@ -214,18 +215,70 @@ def let_run_for_a_while(host: SimulatedHost) -> None:
     host.sleep(30.0)
 
 
+@pytest.mark.parametrize("moment", ["xl-destroy:end", "xl-restore:begin"])
 @pytest.mark.parametrize("preset", ["cold", "snapshot"])
 def test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut(
-    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, preset: str
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, preset: str, moment: str
 ) -> None:
-    house = cut_off_after(
-        host, monkeypatch, (preset, "xl-destroy:end"), lambda: run_for_a_while(host)
-    )
+    house = cut_off_after(host, monkeypatch, (preset, moment), lambda: run_for_a_while(host))
     recover(house)
     assert {} == look_corrupted(host)
     (record,) = read_records(house)
     assert record.resuming, "the image is never restored, by nobody"
     assert record.boot_begun
+    assert [] == find_wrongs(house)
+
+
+def kill_when_restored(host: SimulatedHost, house: House) -> None:
+    """Between the two phases of the restore: the guest is there, and paused."""
+
+    def die(context: RunContext, domid: int) -> None:
+        raise Killed("restored")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(guest, "let_guest_run", die)
+        back_up(house, "cold")
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["at once", "after a power cut"])
+def test_guest_that_a_person_started_in_place_of_the_restored_one_is_not_restored_again(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    monkeypatch.setattr(stillness, "SERVED_BY_KERNEL", "/local/domain/0/backend/vkbd/")
+    with noting_syncs(host, monkeypatch):
+        kill_when_restored(host, build_house(host))
+        call(host, "xl", "destroy", "web")
+        run_for_a_while(host)
+    if cut:
+        host.cut_power()
+    house = build_house(host)
+    recover(house)
+    assert {} == look_corrupted(host)
+    (record,) = read_records(house)
+    assert (True, cut) == (record.resuming, record.boot_begun)
+
+
+def test_restored_guest_that_nobody_touched_keeps_its_memory_over_a_power_cut(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with noting_syncs(host, monkeypatch):
+        kill_when_restored(host, build_house(host))
+    host.cut_power()
+    house = build_house(host)
+    (found,) = recover(house)
+    assert (True, ()) == (found.healed, found.messages)
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+    assert [] == find_wrongs(house)
+
+
+def test_log_of_a_domain_that_may_be_ours_or_a_persons_lets_no_old_memory_back(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power goes before our restore is in the journal: a boot afresh is the lesser harm."""
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-restore:end"), lambda: None)
+    (found,) = recover(house)
+    assert found.healed
+    assert read_records(house)[0].boot_begun
     assert [] == find_wrongs(house)
 
 

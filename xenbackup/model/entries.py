@@ -117,8 +117,11 @@ class Restoring(Entry, frozen=True, kw_only=True, tag="restoring"):
 
 
 class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
+    """`monitor_log` is the guest's log as it was then, which is of this very domain."""
+
     tells = "the guest is rebuilt as domain {entry.domid}, still paused"
     domid: int
+    monitor_log: str = ""
 
 
 class Booting(Entry, frozen=True, kw_only=True, tag="booting"):

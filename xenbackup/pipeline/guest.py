@@ -261,7 +261,8 @@ def restore_guest(context: RunContext) -> None:
             f"The memory image {context.memory_image} cannot be restored: {found.reason}."
         )
     domain = _rebuild_paused(context)
-    context.journal.write(e.Restored(domid=domain.domid))
+    log = monitor.read_log_mark(context.host, context.plan.domain.name)
+    context.journal.write(e.Restored(domid=domain.domid, monitor_log=log))
     for difference in context.toolstack.apply_tuning(domain.domid, context.record.start.tuning):
         context.warn(f"{domain.name}: {difference}")
     let_guest_run(context, domain.domid)

@@ -183,18 +183,23 @@ def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:
 
 
 def is_started_since(context: RunContext) -> bool:
-    """Did somebody create a domain of the guest's name since its save, and before our restore?
+    """Did somebody create a domain of the guest's name since its save, or since our restore?
 
     xl opens a new log for each domain that it has created, and never the one before again. One
-    that is gone, or empty, tells nothing: logs may lie in memory, and are rotated by night.
+    that is gone, or empty, tells nothing: logs may lie in memory, and are rotated by night. While a
+    restore of ours is under way a new one is taken for its own; not so in a later boot of the host,
+    where nobody can tell, and old memory may meet disks that a person's use has moved on.
     """
-    noted, name = context.record.monitor_log, context.plan.domain.name
+    record = context.record
+    rebuilding = record.restore_begun and record.restored_domid is None
+    if rebuilding and record.rebuilding_boot_id == context.host.boot_id():
+        return False
+    noted, name = record.monitor_log, context.plan.domain.name
     found = monitor.read_log_mark(context.host, name)
     return (
         bool(noted)
         and found not in (noted, monitor.NO_LOG)
         and not monitor.is_same_log(noted, found)
-        and not context.record.restore_begun
     )
 
 

@@ -215,8 +215,9 @@ def _decide_absent(record: RunRecord, world: World) -> Decision:
         return _decide_boot(world, "a fresh boot was begun and it is not there")
     if record.resuming:
         return _decide(A.HANDS_OFF, _tell_vanished(world))
-    saved_by_us = record.destroy_begun or record.restore_begun or record.save_destroys
-    if not saved_by_us:
+    # A save that has not even opened its image has destroyed nobody: others have, or migrated it.
+    save_took_it = record.save_destroys and world.image is not ImageState.MISSING
+    if not (record.destroy_begun or record.restore_begun or save_took_it):
         return _decide(A.HANDS_OFF, "somebody destroyed it during the run")
     if world.image is ImageState.COMPLETE:
         if world.attempts.count(A.RESTORE) >= 5:
