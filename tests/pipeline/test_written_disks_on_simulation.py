@@ -21,10 +21,12 @@ from xenbackup.dom0.simulated.oracle import read_oracle
 from xenbackup.dom0.write_mark import UNFINISHED
 from xenbackup.errors import CommandFailed, CommandTimedOut
 from xenbackup.model import entries as e
+from xenbackup.model.command import CommandResult
+from xenbackup.model.rescue import ImageState
 from xenbackup.model.run import Outcome, RunResult
 from xenbackup.model.volume import LogicalVolume, VolumeGroup
 from xenbackup.operations.house import House
-from xenbackup.pipeline import guest, stillness
+from xenbackup.pipeline import guest, observing, stillness
 from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.steps import snapshot as step
 from xenbackup.records.journal import apply_entry, list_journals, read_journal
@@ -269,6 +271,27 @@ def test_restored_guest_that_nobody_touched_keeps_its_memory_over_a_power_cut(
     assert (True, ()) == (found.healed, found.messages)
     assert not read_records(house)[0].boot_begun, "its memory came back"
     assert [] == find_wrongs(house)
+
+
+def test_guest_that_is_ended_as_it_boots_afresh_is_not_booted_again(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been migrated: a second boot would let two hosts write its disks."""
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), lambda: None)
+    confirm = guest.confirm_return
+
+    def end_it(context: RunContext, domid: int, result: CommandResult | None = None) -> None:
+        call(host, "xl", "destroy", "web")
+        confirm(context, domid, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guest, "confirm_return", end_it)
+        patch.setattr(observing, "_judge_image", lambda context: ImageState.PARTIAL)
+        (found,) = recover(house)
+    (record,) = read_records(house)
+    assert found.healed
+    assert "vanished after it was booted afresh" in record.hands_off
+    assert [] == [domain for domain in house.toolstack.list_domains() if domain.name == "web"]
 
 
 def test_log_of_a_domain_that_may_be_ours_or_a_persons_lets_no_old_memory_back(

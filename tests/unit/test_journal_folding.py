@@ -88,6 +88,7 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
         replace(OPPOSITE, restore_begun=True, restored_domid=None, rebuilding_boot_id=b.BOOT),
     ),
     (BLANK, e.Restored(domid=9), replace(BLANK, restored_domid=9)),
+    (BLANK, e.Booted(domid=9), replace(BLANK, booted=True)),
     (
         BLANK,
         e.Booting(boot_id=b.BOOT),

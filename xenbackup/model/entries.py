@@ -131,6 +131,13 @@ class Booting(Entry, frozen=True, kw_only=True, tag="booting"):
     boot_id: str = ""
 
 
+class Booted(Entry, frozen=True, kw_only=True, tag="booted"):
+    """The toolstack says so, and the domain was seen to run."""
+
+    tells = "the guest boots afresh as domain {entry.domid}"
+    domid: int
+
+
 class Resuming(Entry, frozen=True, kw_only=True, tag="resuming"):
     """From here on the memory image must never meet the live disks again."""
 
@@ -303,6 +310,7 @@ AnyEntry = (
     | DisksAtRest
     | Restoring
     | Restored
+    | Booted
     | Booting
     | Resuming
     | ImageStale

@@ -95,6 +95,7 @@ class RunRecord:
     restore_begun: bool = False
     restored_domid: int | None = None
     boot_begun: bool = False
+    booted: bool = False
     rebuilding_boot_id: str = ""
     resuming: bool = False
     returned_domid: int | None = None

@@ -43,6 +43,8 @@ def boot_guest(context: RunContext) -> None:
             f"{domain.name} could not be booted afresh{told}.",
             hint=guest.LOCK_HINT if held else "",
         )
+    if result.succeeded and started.state.alive:
+        context.journal.write(e.Booted(domid=started.domid))
     context.warn(f"{domain.name} was booted afresh: its memory image could not be used.")
     guest.confirm_return(context, started.domid, result)
 

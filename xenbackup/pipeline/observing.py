@@ -30,6 +30,7 @@ _OF_THE_GUEST = (
     e.ImageStale,
     e.Restored,
     e.Booting,
+    e.Booted,
 )
 """Entries after which the guest was as they say: what was saved of it before them is older."""
 

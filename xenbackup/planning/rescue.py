@@ -211,6 +211,10 @@ def _decide_absent(record: RunRecord, world: World) -> Decision:
         )
     if world.intruder is not None:
         return _decide_intruded(world.intruder)
+    if record.booted:
+        return _decide(
+            A.HANDS_OFF, "it vanished after it was booted afresh: its own or its owner's act"
+        )
     if record.boot_begun:
         return _decide_boot(world, "a fresh boot was begun and it is not there")
     if record.resuming:

@@ -324,7 +324,14 @@ def _(entry: e.Restored, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Booting, record: RunRecord) -> RunRecord:
-    return _replace(record, boot_begun=True, resuming=True, rebuilding_boot_id=entry.boot_id)
+    return _replace(
+        record, boot_begun=True, booted=False, resuming=True, rebuilding_boot_id=entry.boot_id
+    )
+
+
+@_apply.register
+def _(entry: e.Booted, record: RunRecord) -> RunRecord:
+    return _replace(record, booted=True)
 
 
 @_apply.register
