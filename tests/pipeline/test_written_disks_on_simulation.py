@@ -260,12 +260,21 @@ def test_guest_that_a_person_started_in_place_of_the_restored_one_is_not_restore
     assert (True, cut) == (record.resuming, record.boot_begun)
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "lost"])
 def test_restored_guest_that_nobody_touched_keeps_its_memory_over_a_power_cut(
-    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
+    """Its new log lay on no disk yet as the power went: the one before is there again."""
+    log = host.place(LOG)
+    before = log.read_bytes() if log.exists() else b"Waiting for domain web (domid 1) to die\n"
+    log.write_bytes(before)
     with noting_syncs(host, monkeypatch):
         kill_when_restored(host, build_house(host))
+    assert before != log.read_bytes()
     host.cut_power()
+    if lost:
+        log.with_name("old").write_bytes(before)
+        log.with_name("old").rename(log)
     house = build_house(host)
     (found,) = recover(house)
     assert (True, ()) == (found.healed, found.messages)

@@ -87,7 +87,11 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
         e.Restoring(path="x", unit="u", boot_id=b.BOOT),
         replace(OPPOSITE, restore_begun=True, restored_domid=None, rebuilding_boot_id=b.BOOT),
     ),
-    (BLANK, e.Restored(domid=9), replace(BLANK, restored_domid=9)),
+    (
+        BLANK,
+        e.Restored(domid=9, monitor_log="x"),
+        replace(BLANK, restored_domid=9, restored_log="x"),
+    ),
     (BLANK, e.Booted(domid=9), replace(BLANK, booted=True)),
     (
         BLANK,

@@ -71,7 +71,8 @@ class RunRecord:
     destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
-    `monitor_log` tells which file the guest's log was after the save, or after our restore.
+    `monitor_log` tells which file the guest's log was after the save, `restored_log` after our
+    restore: "" where a journal of an earlier version does not say.
     `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`. `hint` goes
     with the first of `failures`.
     """
@@ -94,6 +95,7 @@ class RunRecord:
     at_rest_boot_id: str = ""
     restore_begun: bool = False
     restored_domid: int | None = None
+    restored_log: str = ""
     boot_begun: bool = False
     booted: bool = False
     rebuilding_boot_id: str = ""

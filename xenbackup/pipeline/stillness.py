@@ -194,12 +194,15 @@ def is_started_since(context: RunContext) -> bool:
     rebuilding = record.restore_begun and record.restored_domid is None
     if rebuilding and record.rebuilding_boot_id == context.host.boot_id():
         return False
-    noted, name = record.monitor_log, context.plan.domain.name
-    found = monitor.read_log_mark(context.host, name)
+    # A power cut may take the new log, and bring the one before it back.
+    known = [record.monitor_log]
+    if record.restored_domid is not None:
+        known.append(record.restored_log)
+    found = monitor.read_log_mark(context.host, context.plan.domain.name)
     return (
-        bool(noted)
-        and found not in (noted, monitor.NO_LOG)
-        and not monitor.is_same_log(noted, found)
+        all(known)
+        and found not in (*known, monitor.NO_LOG)
+        and not any(monitor.is_same_log(noted, found) for noted in known)
     )
 
 

@@ -319,7 +319,7 @@ def _(entry: e.Restoring, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Restored, record: RunRecord) -> RunRecord:
-    return _replace(record, restored_domid=entry.domid, monitor_log=entry.monitor_log)
+    return _replace(record, restored_domid=entry.domid, restored_log=entry.monitor_log)
 
 
 @_apply.register
