@@ -12,16 +12,19 @@ import pytest
 
 from tests.house import WEB_UUID, back_up, find_wrongs, recover
 from tests.pipeline.acts import open_context
-from tests.pipeline.strikes import At, at_moment, run_killed_at
+from tests.pipeline.strikes import At, at_moment, run_killed_at, set_fault
 from tests.simulation.migrating import AWAY_SUFFIX, begin_migration, end_migration
 from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.dom0.simulated.faults import FaultKind
 from xenbackup.errors import RestoreFailed
 from xenbackup.model.job import StepName
 from xenbackup.model.rescue import Decision, RescueAction
 from xenbackup.model.run import Outcome
 from xenbackup.operations.house import House
 from xenbackup.operations.runs import find_unfinished
-from xenbackup.pipeline import undo
+from xenbackup.pipeline import guest, undo
+from xenbackup.pipeline.context import RunContext
+from xenbackup.records.journal import list_journals, read_record
 
 BOTH_ENDS = pytest.mark.parametrize("ends", [True, False], ids=["gone", "still-here"])
 
@@ -58,6 +61,27 @@ def test_row_18_guest_that_was_migrated_before_it_stood_still_gives_no_point(
     (run,) = back_up(house, preset, watcher=watcher).runs
     assert watcher.done
     assert (Outcome.FAILED, "") == (run.outcome, run.point)
+    assert_left_alone(host, house, ends=ends)
+
+
+@BOTH_ENDS
+@pytest.mark.parametrize("preset", ["checkpoint", "snapshot", "cold"])
+def test_row_18_guest_that_was_migrated_just_before_its_save_is_not_saved(
+    host: SimulatedHost, house: House, monkeypatch: pytest.MonkeyPatch, preset: str, ends: bool
+) -> None:
+    """A save that fails lets the guest go on: also what the migration has left behind."""
+    set_fault(house, FaultKind.ENOSPC, "xl", "save")
+    hold = guest.hold_monitors
+
+    def hold_and_migrate(context: RunContext) -> None:
+        hold(context)
+        migrate(host, ends=ends)
+
+    monkeypatch.setattr(guest, "hold_monitors", hold_and_migrate)
+    (run,) = back_up(house, preset).runs
+    assert (Outcome.FAILED, "") == (run.outcome, run.point)
+    (journal,) = list_journals(house.journals_folder)
+    assert not read_record(journal).save_begun
     assert_left_alone(host, house, ends=ends)
 
 

@@ -132,7 +132,7 @@ def test_ctrl_c_only_stops_looking_and_cancel_stops_the_run(host: DaemonHost) ->
     host.wait_until_reached()
     call.send_signal(signal.SIGINT)
     _, told = call.communicate()
-    assert INTERRUPTED == call.returncode
+    assert INTERRUPTED == call.returncode, (told, daemon.read_status().active)
     (active,) = daemon.read_status().active
     assert f"xenbackup cancel {active.round}" in " ".join(told.split())
     cancelled = host.call("cancel", active.run)

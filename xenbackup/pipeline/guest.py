@@ -86,14 +86,11 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
 
     Raises: DomainChanged, SaveFailed.
     """
-    domain = context.find_own_status()
-    if not domain.state.alive:
-        raise SaveFailed(
-            f"{domain.name} cannot be saved: its state is {domain.state.letters}.",
-            hint="a guest that an administrator paused must be unpaused first",
-        )
+    _find_living(context)
     sharers = list_sharers(context)
     hold_monitors(context)
+    # The last look is the one that counts: a save of what a migration left behind lets it run here.
+    domain = _find_living(context)
     image = context.memory_image
     path = context.record.start.memory_image_path
     context.journal.write(e.Saving(path=path, stays=stays, sharers=sharers))
@@ -129,6 +126,17 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
                 f"{domain.name} should be paused after `save -p`, its state is "
                 f"{after.state.letters}: disks and memory may be of different instants."
             )
+
+
+def _find_living(context: RunContext) -> DomainStatus:
+    """Raises: DomainChanged, SaveFailed."""
+    domain = context.find_own_status()
+    if not domain.state.alive:
+        raise SaveFailed(
+            f"{domain.name} cannot be saved: its state is {domain.state.letters}.",
+            hint="a guest that an administrator paused must be unpaused first",
+        )
+    return domain
 
 
 def _explain_deadline(context: RunContext) -> str:
