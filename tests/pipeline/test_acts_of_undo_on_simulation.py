@@ -12,6 +12,7 @@ from tests.pipeline.strikes import call
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.simulated import SimulatedHost
 from xenbackup.errors import RestoreFailed
+from xenbackup.model import entries as e
 from xenbackup.model.rescue import Decision, RescueAction
 from xenbackup.operations.house import House
 from xenbackup.pipeline import undo
@@ -58,6 +59,21 @@ def test_half_built_guest_of_another_boot_or_domid_is_cleared_away(
         end_monitor(host)
     undo.perform(context, CLEAR_AWAY)
     assert {"thinny"} == list_names(house)
+
+
+def test_guest_that_was_booted_is_not_cleared_away_as_half_built(
+    host: SimulatedHost, house: House
+) -> None:
+    """Whoever paused it since the table looked at it: it has run, and is its owner's."""
+    context = open_context(house)
+    call(host, "xl", "destroy", "web")
+    call(host, "xl", "create", "-p", "/etc/xen/web.cfg")
+    end_monitor(host)
+    context.journal.write(e.Booting())
+    context.journal.write(e.Booted(domid=9))
+    with pytest.raises(RestoreFailed, match="was booted, and is not half-built"):
+        undo.perform(context, CLEAR_AWAY)
+    assert {"web", "thinny"} == list_names(house)
 
 
 def test_half_built_guest_that_somebody_has_let_run_is_not_cleared_away(

@@ -12,11 +12,12 @@ import pytest
 
 from tests.house import Watcher, back_up, build_house, find_wrongs, recover
 from tests.pipeline.acts import reopen_context
-from tests.pipeline.strikes import call, noting_syncs, read_records, run_killed_at
+from tests.pipeline.strikes import call, noting_syncs, read_records, run_killed_at, set_fault
 from tests.pipeline.test_kills_on_simulation import Killed
 from xenbackup.dom0.lvm import Lvm
 from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
 from xenbackup.dom0.simulated import SimulatedHost
+from xenbackup.dom0.simulated.faults import FaultKind
 from xenbackup.dom0.simulated.oracle import read_oracle
 from xenbackup.dom0.write_mark import UNFINISHED
 from xenbackup.errors import CommandFailed, CommandTimedOut
@@ -301,6 +302,35 @@ def test_guest_that_is_ended_as_it_boots_afresh_is_not_booted_again(
     assert found.healed
     assert "vanished after it was booted afresh" in record.hands_off
     assert [] == [domain for domain in house.toolstack.list_domains() if domain.name == "web"]
+
+
+def test_guest_that_a_person_used_after_our_restores_failed_is_booted_afresh(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory was free: recovery comes back later, and a person was faster meanwhile."""
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), lambda: None)
+    set_fault(house, FaultKind.FAIL, "xl", "restore", times=1000)
+    (found,) = recover(house)
+    assert not found.healed
+    host.clear_faults()
+    run_for_a_while(host)
+    recover(build_house(host))
+    (record,) = read_records(house)
+    assert record.resuming
+    assert {} == look_corrupted(host)
+
+
+def test_guest_that_could_not_be_restored_for_a_while_gets_its_memory_back(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = cut_off_after(host, monkeypatch, ("cold", "xl-destroy:end"), lambda: None)
+    set_fault(house, FaultKind.FAIL, "xl", "restore", times=1000)
+    recover(house)
+    host.clear_faults()
+    (found,) = recover(build_house(host))
+    assert found.healed
+    assert not read_records(house)[0].boot_begun, "its memory came back"
+    assert [] == find_wrongs(house)
 
 
 def test_log_of_a_domain_that_may_be_ours_or_a_persons_lets_no_old_memory_back(

@@ -64,7 +64,7 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
     (
         BLANK,
         e.Saved(monitor_log="inode 7"),
-        replace(BLANK, save_finished=True, monitor_log="inode 7"),
+        replace(BLANK, save_finished=True, known_logs=("inode 7",)),
     ),
     (
         BLANK,
@@ -85,12 +85,23 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
     (
         OPPOSITE,
         e.Restoring(path="x", unit="u", boot_id=b.BOOT),
-        replace(OPPOSITE, restore_begun=True, restored_domid=None, rebuilding_boot_id=b.BOOT),
+        replace(
+            OPPOSITE,
+            restore_begun=True,
+            restore_under_way=True,
+            restored_domid=None,
+            rebuilding_boot_id=b.BOOT,
+        ),
     ),
     (
         BLANK,
         e.Restored(domid=9, monitor_log="x"),
-        replace(BLANK, restored_domid=9, restored_log="x"),
+        replace(BLANK, restored_domid=9, known_logs=("x",)),
+    ),
+    (
+        replace(BLANK, restore_under_way=True, known_logs=("x",)),
+        e.NotRestored(monitor_log="y"),
+        replace(BLANK, known_logs=("x", "y")),
     ),
     (BLANK, e.Booted(domid=9), replace(BLANK, booted=True)),
     (

@@ -153,6 +153,9 @@ def _tell_guest(record: RunRecord) -> Cell:
         return f"{'runs on' if same else 'came back'} as domain {record.returned_domid}"
     if not record.guest_touched:
         return "was not touched"
+    if record.booted:
+        told = "was booted afresh, and was not seen healthy since: its memory is lost"
+        return Styled(told, Colour.RED)
     if record.boot_begun:
         return Styled("may be down: it is to be booted afresh, its memory is lost", Colour.RED)
     if record.resuming:

@@ -124,6 +124,13 @@ class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
     monitor_log: str = ""
 
 
+class NotRestored(Entry, frozen=True, kw_only=True, tag="not-restored"):
+    """Nothing of it is left. `monitor_log` is the guest's log, which an attempt may have begun."""
+
+    tells = "the guest could not be rebuilt"
+    monitor_log: str = ""
+
+
 class Booting(Entry, frozen=True, kw_only=True, tag="booting"):
     """From here on the memory image must never meet the live disks again."""
 
@@ -310,6 +317,7 @@ AnyEntry = (
     | DisksAtRest
     | Restoring
     | Restored
+    | NotRestored
     | Booted
     | Booting
     | Resuming

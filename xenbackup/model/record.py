@@ -71,8 +71,9 @@ class RunRecord:
     destroys the domain (xm, and xl up to 4.3). `too_small` are disks whose snapshots filled up, or
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
-    `monitor_log` tells which file the guest's log was after the save, `restored_log` after our
-    restore: "" where a journal of an earlier version does not say.
+    `known_logs` tell which file the guest's log was after the save, and after restores of ours: ""
+    where a journal of an earlier version does not say. `restore_under_way` is true until that of
+    the last restore is known.
     `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`. `hint` goes
     with the first of `failures`.
     """
@@ -83,7 +84,7 @@ class RunRecord:
     pause_begun: bool = False
     save_begun: bool = False
     save_finished: bool = False
-    monitor_log: str = ""
+    known_logs: tuple[str, ...] = ()
     save_destroys: bool = False
     image_verified: bool = False
     image_size_bytes: int = 0
@@ -94,8 +95,8 @@ class RunRecord:
     at_rest: tuple[DiskMark, ...] = ()
     at_rest_boot_id: str = ""
     restore_begun: bool = False
+    restore_under_way: bool = False
     restored_domid: int | None = None
-    restored_log: str = ""
     boot_begun: bool = False
     booted: bool = False
     rebuilding_boot_id: str = ""

@@ -323,6 +323,9 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
             break
         if domain is not None:
             _destroy_half_built(context, domain)
+    else:
+        log = monitor.read_log_mark(context.host, name)
+        context.journal.write(e.NotRestored(monitor_log=log))
     raise RestoreFailed(
         f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept.",
         hint=LOCK_HINT if blocker else "",

@@ -191,16 +191,14 @@ def is_started_since(context: RunContext) -> bool:
     where nobody can tell, and old memory may meet disks that a person's use has moved on.
     """
     record = context.record
-    rebuilding = record.restore_begun and record.restored_domid is None
-    if rebuilding and record.rebuilding_boot_id == context.host.boot_id():
+    if record.restore_under_way and record.rebuilding_boot_id == context.host.boot_id():
         return False
-    # A power cut may take the new log, and bring the one before it back.
-    known = [record.monitor_log]
-    if record.restored_domid is not None:
-        known.append(record.restored_log)
+    # All of them: a power cut may take the newest log, and bring the one before it back.
+    known = record.known_logs
     found = monitor.read_log_mark(context.host, context.plan.domain.name)
     return (
-        all(known)
+        bool(known)
+        and all(known)
         and found not in (*known, monitor.NO_LOG)
         and not any(monitor.is_same_log(noted, found) for noted in known)
     )

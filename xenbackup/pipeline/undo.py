@@ -270,6 +270,8 @@ def _destroy_half_built(context: RunContext) -> None:
     if domain is None or (same_boot and domain.domid == start.plan.domain.domid):
         return
     _refuse_migrated(context, domain)
+    if context.record.booted:
+        raise RestoreFailed(f"{context.plan.domain.name} was booted, and is not half-built.")
     # One that lacks its disks is half-built whatever its state, as the rescue table has it.
     if domain.state.alive and xenstore.read_connections(context.host, domain.domid):
         note_let_run(context)

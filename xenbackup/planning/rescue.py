@@ -186,6 +186,8 @@ def _decide_booted(record: RunRecord, world: World, domain: Domain) -> Decision:
         return _decide_ended(world, domain)
     if domain.state.paused and world.others_monitor:
         return _decide(A.HANDS_OFF, STARTED_BY_OTHERS)
+    if domain.state.paused and record.booted:
+        return _decide(A.HANDS_OFF, "it was booted afresh, and somebody paused it since")
     if domain.state.paused:
         return _decide(A.DESTROY_HALF_BUILT, "its boot never finished: it may lack its disks")
     return _decide_confirmed(record, world)
@@ -219,8 +221,9 @@ def _decide_absent(record: RunRecord, world: World) -> Decision:
         return _decide_boot(world, "a fresh boot was begun and it is not there")
     if record.resuming:
         return _decide(A.HANDS_OFF, _tell_vanished(world))
-    # A save that has not even opened its image has destroyed nobody: others have, or migrated it.
-    save_took_it = record.save_destroys and world.image is not ImageState.MISSING
+    # A save destroys the guest once its image is whole: before that others have, or migrated it.
+    saved = record.save_finished or record.image_verified or world.image is ImageState.COMPLETE
+    save_took_it = record.save_destroys and saved
     if not (record.destroy_begun or record.restore_begun or save_took_it):
         return _decide(A.HANDS_OFF, "somebody destroyed it during the run")
     if world.image is ImageState.COMPLETE:

@@ -287,7 +287,7 @@ def _(entry: e.Saving, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.Saved, record: RunRecord) -> RunRecord:
-    return _replace(record, save_finished=True, monitor_log=entry.monitor_log)
+    return _replace(record, save_finished=True, known_logs=(entry.monitor_log,))
 
 
 @_apply.register
@@ -313,13 +313,24 @@ def _(entry: e.Destroyed, record: RunRecord) -> RunRecord:
 @_apply.register
 def _(entry: e.Restoring, record: RunRecord) -> RunRecord:
     return _replace(
-        record, restore_begun=True, restored_domid=None, rebuilding_boot_id=entry.boot_id
+        record,
+        restore_begun=True,
+        restore_under_way=True,
+        restored_domid=None,
+        rebuilding_boot_id=entry.boot_id,
     )
 
 
 @_apply.register
 def _(entry: e.Restored, record: RunRecord) -> RunRecord:
-    return _replace(record, restored_domid=entry.domid, restored_log=entry.monitor_log)
+    known = (*record.known_logs, entry.monitor_log)
+    return _replace(record, restored_domid=entry.domid, restore_under_way=False, known_logs=known)
+
+
+@_apply.register
+def _(entry: e.NotRestored, record: RunRecord) -> RunRecord:
+    known = (*record.known_logs, entry.monitor_log)
+    return _replace(record, restore_under_way=False, known_logs=known)
 
 
 @_apply.register

@@ -147,6 +147,10 @@ def test_guest_that_was_booted_afresh_is_not_said_to_have_come_back(tmp_path: Pa
     [
         (e.Resuming(), "the guest: was let run, and was not seen healthy since"),
         (e.Booting(), "the guest: may be down: it is to be booted afresh, its memory is lost"),
+        (
+            e.Booted(domid=9),
+            "the guest: was booted afresh, and was not seen healthy since: its memory is lost",
+        ),
     ],
 )
 def test_guest_that_was_let_run_does_not_wait_for_its_restore(
