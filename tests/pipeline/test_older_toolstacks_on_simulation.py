@@ -10,6 +10,7 @@ from shutil import rmtree
 import pytest
 
 from tests.house import back_up, build_host, build_house, copy_host, find_wrongs, make_job, recover
+from tests.pipeline.strikes import at_moment, call, set_fault
 from tests.pipeline.test_kills_on_simulation import Executioner, Killed
 from xenbackup.dom0.simulated import Fault, FaultKind, SimulatedHost
 from xenbackup.dom0.toolstack import open_toolstack
@@ -105,6 +106,35 @@ def test_power_cut_in_the_window_boots_the_guest_afresh(tmp_path: Path, name: st
     assert run.healed, run.messages
     assert any("booted afresh" in message for message in run.messages), run.messages
     assert [] == find_wrongs(house)
+
+
+@pytest.mark.parametrize("name", ["xm-3.4", "xl-4.3"])
+def test_save_that_said_it_failed_and_did_not_is_believed_by_what_is_there(
+    tmp_path: Path, name: str
+) -> None:
+    """The guest is gone and its image whole: looked at before that image can be damaged."""
+    host = build_host(tmp_path / "host", **HOSTS[name])
+    house = build(host)
+    set_fault(house, FaultKind.LIE_FAILED, house.toolstack.name, "save")
+    (run,) = back_up(house, "snapshot").runs
+    assert (Outcome.OK, "memory") == (run.outcome, run.consistency), run.error
+    assert [] == find_wrongs(house)
+
+
+@pytest.mark.parametrize("name", ["xm-3.4", "xl-4.3"])
+def test_guest_that_was_destroyed_in_the_middle_of_its_save_is_not_booted(
+    tmp_path: Path, name: str
+) -> None:
+    """Or migrated away: this toolstack destroys it too, but not before its image is whole."""
+    host = build_host(tmp_path / "host", **HOSTS[name])
+    house = build(host)
+    tool = house.toolstack.name
+    at_moment(host, f"{tool}-save:requested", lambda: call(host, tool, "destroy", "1"))
+    (run,) = back_up(house, "snapshot").runs
+    assert Outcome.FAILED is run.outcome
+    assert any("somebody destroyed it during the run" in line for line in run.warnings)
+    assert {"thinny"} == {domain.name for domain in house.toolstack.list_domains()}
+    assert () == find_unfinished(house)
 
 
 def test_killed_client_does_not_end_the_save_and_recovery_waits_for_it(tmp_path: Path) -> None:

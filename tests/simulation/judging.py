@@ -95,6 +95,7 @@ def judge_end(
         world=schedule.world,
         warnings=warnings,
         unseen=_was_unseen(ledger) or is_beyond_notice(ledger.story),
+        in_the_dark=_was_cut_in_the_dark(ledger),
         elsewhere=_runs_elsewhere(schedule, ledger),
     )
     with host.machine() as machine:
@@ -132,6 +133,15 @@ def _was_unseen(ledger: Ledger) -> bool:
     return not any("journal: rescue-began" in line for line in ledger.story[acts[0] : cut])
 
 
+def _was_cut_in_the_dark(ledger: Ledger) -> bool:
+    """The image was damaged before anybody had seen it whole: a save that destroyed the guest can
+    not be told from one in whose middle others destroyed it, or migrated it.
+    """
+    story = ledger.story
+    cut = next((at for at, line in enumerate(story) if ": image-cut-off" in line), None)
+    return cut is not None and not any("journal: saved" in line for line in story[:cut])
+
+
 def _read_warnings(house: House) -> list[str]:
     warnings: list[str] = []
     for path in list_journals(house.journals_folder):
@@ -149,6 +159,7 @@ class _HostJudge:
     world: World
     warnings: list[str]
     unseen: bool
+    in_the_dark: bool
     elsewhere: bool
 
     def judge_guest(self, machine: Machine) -> Iterator[str]:
@@ -159,7 +170,8 @@ class _HostJudge:
                 yield f"{name} was shut off and is started"
             return
         if guest is None:
-            if not self.doings.may_be_down:
+            left = any("somebody destroyed it during the run" in line for line in self.warnings)
+            if not self.doings.may_be_down and not (self.in_the_dark and left):
                 yield f"{name} is down"
             return
         # What its migration has left here is that, whoever might have noticed.

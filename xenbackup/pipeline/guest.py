@@ -13,7 +13,13 @@ from pathlib import Path
 from xenbackup.dom0 import health, monitor, xenstore
 from xenbackup.dom0.acts import SAVE_LEAST_SECONDS
 from xenbackup.dom0.memory_image import MemoryImage, inspect_memory_image
-from xenbackup.errors import CommandFailed, DomainUnhealthy, RestoreFailed, SaveFailed
+from xenbackup.errors import (
+    CommandFailed,
+    DomainUnhealthy,
+    RestoreFailed,
+    SaveFailed,
+    XenbackupError,
+)
 from xenbackup.model import entries as e
 from xenbackup.model.command import CommandResult
 from xenbackup.model.domain import DomainStatus, HealthFinding
@@ -104,7 +110,7 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
         on_progress=report_frames(context, "saving memory"),
         timeout_seconds=max(context.plan.max_away_seconds, SAVE_LEAST_SECONDS),
     )
-    if not result.succeeded:
+    if not result.succeeded and (stays or not _is_saved_and_gone(context)):
         raise SaveFailed(
             f"The memory of {domain.name} was not saved{explain(result)}.",
             hint=_explain_deadline(context) if result.timed_out else "",
@@ -126,6 +132,18 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
                 f"{domain.name} should be paused after `save -p`, its state is "
                 f"{after.state.letters}: disks and memory may be of different instants."
             )
+
+
+def _is_saved_and_gone(context: RunContext) -> bool:
+    """Has a save that destroys the guest done so, whatever its exit code says? Asked at once: once
+    its image is damaged nobody can tell it from one that others destroyed or migrated.
+    """
+    if context.toolstack.find_status(context.plan.domain.uuid) is not None:
+        return False
+    try:
+        return verify_image(context).complete
+    except (XenbackupError, OSError):
+        return False
 
 
 def _find_living(context: RunContext) -> DomainStatus:
