@@ -9,13 +9,15 @@ import pytest
 from tests.house import find_wrongs
 from tests.pipeline.acts import change_start, open_context
 from tests.pipeline.strikes import call
+from xenbackup.dom0.memory_image import MemoryImage
 from xenbackup.dom0.monitor import find_monitors
 from xenbackup.dom0.simulated import SimulatedHost
-from xenbackup.errors import RestoreFailed
+from xenbackup.errors import RestoreFailed, SaveFailed
 from xenbackup.model import entries as e
 from xenbackup.model.rescue import Decision, RescueAction
 from xenbackup.operations.house import House
-from xenbackup.pipeline import undo
+from xenbackup.pipeline import guest, undo
+from xenbackup.pipeline.context import RunContext
 
 CLEAR_AWAY = Decision(action=RescueAction.DESTROY_HALF_BUILT, reason="its restore never finished")
 
@@ -59,6 +61,25 @@ def test_half_built_guest_of_another_boot_or_domid_is_cleared_away(
         end_monitor(host)
     undo.perform(context, CLEAR_AWAY)
     assert {"thinny"} == list_names(house)
+
+
+def test_guest_that_a_rescues_own_save_destroyed_is_booted_where_its_image_is_not_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = open_context(house)
+
+    def find_cut_off(context: RunContext) -> MemoryImage:
+        raise SaveFailed("The memory image is not whole.")
+
+    with monkeypatch.context() as patch, pytest.raises(SaveFailed):
+        patch.setattr(guest, "verify_image", find_cut_off)
+        undo.perform(context, Decision(action=RescueAction.SAVE_AND_RESTORE, reason="suspended"))
+    assert {"thinny"} == list_names(house)
+    image = context.memory_image
+    image.write_bytes(image.read_bytes()[:4096])
+    assert undo.settle_guest(context)
+    assert context.record.boot_begun
+    assert {"web", "thinny"} == list_names(house)
 
 
 def test_guest_that_was_booted_is_not_cleared_away_as_half_built(

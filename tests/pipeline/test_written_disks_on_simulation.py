@@ -320,6 +320,25 @@ def test_guest_that_a_person_used_after_our_restores_failed_is_booted_afresh(
     assert {} == look_corrupted(host)
 
 
+def test_log_of_a_start_beside_restores_that_fail_is_told_after_a_reboot(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While our restore counts as under way the log may be its own; in a later boot it is not."""
+    monkeypatch.setattr(stillness, "SERVED_BY_KERNEL", "/local/domain/0/backend/vkbd/")
+    with noting_syncs(host, monkeypatch):
+        house = run_killed_at(build_house(host), "cold", "xl-restore:begin")
+        run_for_a_while(host)
+        set_fault(house, FaultKind.FAIL, "xl", "restore")
+        (found,) = recover(house)
+    assert not found.healed
+    host.clear_faults()
+    host.cut_power()
+    recover(build_house(host))
+    (record,) = read_records(house)
+    assert record.boot_begun
+    assert {} == look_corrupted(host)
+
+
 def test_guest_that_could_not_be_restored_for_a_while_gets_its_memory_back(
     host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

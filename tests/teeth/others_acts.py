@@ -174,19 +174,28 @@ OTHERS_TEETH = (
         tests=("tests/unit/test_rescue_edges.py::test_edge_of_the_rescue_table",),
     ),
     Tooth(
+        name="logs-of-others-beside-a-failed-restore",
+        act="the log of a person's start is not taken for one of a restore that failed",
+        file="pipeline/guest.py",
+        text="        if has_known_log(context):\n",
+        instead="        if context.journal.write(e.Restored(domid=0, monitor_log="
+        "monitor.read_log_mark(context.host, name))) is None:\n",
+        tests=(f"{WRITTEN}::test_log_of_a_start_beside_restores_that_fail_is_told_after_a_reboot",),
+    ),
+    Tooth(
         name="logs-rotated",
         act="a log that was rotated tells of no start",
         file="pipeline/stillness.py",
-        text="        and not any(monitor.is_same_log(noted, found) for noted in known)\n",
-        instead="",
+        text="        monitor.is_same_log(known, found) for known in",
+        instead="        known == found for known in",
         tests=(f"{WRITTEN}::test_log_that_was_rotated_while_the_guest_was_away_says_nothing",),
     ),
     Tooth(
         name="logs-in-memory",
         act="a log that is gone after a reboot tells nothing",
         file="pipeline/stillness.py",
-        text="found not in (*known, monitor.NO_LOG)",
-        instead="found not in known",
+        text="    return found == monitor.NO_LOG or any(",
+        instead="    return any(",
         tests=(f"{WRITTEN}::test_log_that_did_not_outlast_the_reboot_says_nothing",),
     ),
     Tooth(

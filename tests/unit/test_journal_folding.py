@@ -100,8 +100,8 @@ RULES: list[tuple[RunRecord, e.AnyEntry, RunRecord]] = [
     ),
     (
         replace(BLANK, restore_under_way=True, known_logs=("x",)),
-        e.NotRestored(monitor_log="y"),
-        replace(BLANK, known_logs=("x", "y")),
+        e.NotRestored(),
+        replace(BLANK, known_logs=("x",)),
     ),
     (BLANK, e.Booted(domid=9), replace(BLANK, booted=True)),
     (

@@ -125,10 +125,9 @@ class Restored(Entry, frozen=True, kw_only=True, tag="restored"):
 
 
 class NotRestored(Entry, frozen=True, kw_only=True, tag="not-restored"):
-    """Nothing of it is left. `monitor_log` is the guest's log, which an attempt may have begun."""
+    """Nothing of it is left, and no attempt has begun a log: a new one is of somebody else."""
 
     tells = "the guest could not be rebuilt"
-    monitor_log: str = ""
 
 
 class Booting(Entry, frozen=True, kw_only=True, tag="booting"):

@@ -72,8 +72,8 @@ class RunRecord:
     would have. `debts` are what could not be removed yet, in words. `sharers` are UUIDs of
     other domains that could write its disks before its save, and so are nobody who came since.
     `known_logs` tell which file the guest's log was after the save, and after restores of ours: ""
-    where a journal of an earlier version does not say. `restore_under_way` is true until that of
-    the last restore is known.
+    where a journal of an earlier version does not say. `restore_under_way` is true while the
+    last restore may have begun a log that is not known.
     `at_rest` are marks of disks that nobody writes, read in the boot `at_rest_boot_id`. `hint` goes
     with the first of `failures`.
     """

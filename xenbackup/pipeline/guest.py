@@ -27,6 +27,7 @@ from xenbackup.pipeline.context import RunContext
 from xenbackup.pipeline.others import list_sharers, note_let_run, refuse_watched_by_others
 from xenbackup.pipeline.stillness import (
     find_written_disks,
+    has_known_log,
     is_started_since,
     note_disks_at_rest,
 )
@@ -115,9 +116,7 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             f"The memory of {domain.name} was not saved{explain(result)}.",
             hint=_explain_deadline(context) if result.timed_out else "",
         )
-    context.journal.write(
-        e.Saved(monitor_log=monitor.read_log_mark(context.host, context.plan.domain.name))
-    )
+    note_saved(context)
     note_disks_at_rest(context)
     found = verify_image(context)
     context.journal.write(
@@ -134,6 +133,12 @@ def save_memory(context: RunContext, *, stays: bool) -> None:
             )
 
 
+def note_saved(context: RunContext) -> None:
+    """The toolstack has saved the guest; which log it has just now tells of later starts."""
+    log = monitor.read_log_mark(context.host, context.plan.domain.name)
+    context.journal.write(e.Saved(monitor_log=log))
+
+
 def _is_saved_and_gone(context: RunContext) -> bool:
     """Has a save that destroys the guest done so, whatever its exit code says? Asked at once: once
     its image is damaged nobody can tell it from one that others destroyed or migrated.
@@ -141,9 +146,10 @@ def _is_saved_and_gone(context: RunContext) -> bool:
     if context.toolstack.find_status(context.plan.domain.uuid) is not None:
         return False
     try:
-        return verify_image(context).complete
+        found = verify_image(context)
     except (XenbackupError, OSError):
         return False
+    return found.complete and not found.doubt
 
 
 def _find_living(context: RunContext) -> DomainStatus:
@@ -342,8 +348,8 @@ def _rebuild_paused(context: RunContext) -> DomainStatus:
         if domain is not None:
             _destroy_half_built(context, domain)
     else:
-        log = monitor.read_log_mark(context.host, name)
-        context.journal.write(e.NotRestored(monitor_log=log))
+        if has_known_log(context):
+            context.journal.write(e.NotRestored())
     raise RestoreFailed(
         f"{name} could not be rebuilt from {context.memory_image}{explanation}. The image is kept.",
         hint=LOCK_HINT if blocker else "",

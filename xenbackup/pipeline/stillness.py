@@ -193,14 +193,17 @@ def is_started_since(context: RunContext) -> bool:
     record = context.record
     if record.restore_under_way and record.rebuilding_boot_id == context.host.boot_id():
         return False
-    # All of them: a power cut may take the newest log, and bring the one before it back.
     known = record.known_logs
+    return bool(known) and all(known) and not has_known_log(context)
+
+
+def has_known_log(context: RunContext) -> bool:
+    """Is the guest's log the one of before its save, or of a domain that we restored? No log is
+    nobody's. Any of them: a power cut may take the newest, and bring the one before it back.
+    """
     found = monitor.read_log_mark(context.host, context.plan.domain.name)
-    return (
-        bool(known)
-        and all(known)
-        and found not in (*known, monitor.NO_LOG)
-        and not any(monitor.is_same_log(noted, found) for noted in known)
+    return found == monitor.NO_LOG or any(
+        monitor.is_same_log(known, found) for known in context.record.known_logs
     )
 
 

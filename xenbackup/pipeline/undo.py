@@ -250,12 +250,14 @@ def _save_and_restore(context: RunContext) -> None:
     context.memory_image.unlink(missing_ok=True)
     path = context.record.start.memory_image_path
     context.journal.write(e.Saving(path=path, stays=False))
-    context.toolstack.save(
+    result = context.toolstack.save(
         domid,
         Path(path),
         run_id=context.run_id,
         stderr_path=context.memory_image.with_suffix(".rescue-stderr"),
     )
+    if result.succeeded:
+        guest.note_saved(context)
     found = guest.verify_image(context)
     context.journal.write(e.ImageVerified(path=path, size_bytes=found.size_bytes))
     guest.wait_until_gone(context)

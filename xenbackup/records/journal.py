@@ -329,8 +329,7 @@ def _(entry: e.Restored, record: RunRecord) -> RunRecord:
 
 @_apply.register
 def _(entry: e.NotRestored, record: RunRecord) -> RunRecord:
-    known = (*record.known_logs, entry.monitor_log)
-    return _replace(record, restore_under_way=False, known_logs=known)
+    return _replace(record, restore_under_way=False)
 
 
 @_apply.register
