@@ -11,6 +11,7 @@ SAVE_FILES = "tests/pipeline/test_save_files_of_xendomains_on_simulation.py"
 WAITS = "tests/unit/test_rescue_waits.py"
 
 WRITTEN = "tests/pipeline/test_written_disks_on_simulation.py"
+REBOOTED = "tests/pipeline/test_disks_over_a_reboot_on_simulation.py"
 
 OTHERS_TEETH = (
     Tooth(
@@ -54,7 +55,7 @@ OTHERS_TEETH = (
         file="pipeline/stillness.py",
         text="        and (volume.invalid or volume.snapshot_percent)\n",
         instead="        and volume.invalid\n",
-        tests=(f"{WRITTEN}::test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut",),
+        tests=(f"{REBOOTED}::test_guest_that_a_person_let_run_is_booted_afresh_after_a_power_cut",),
     ),
     Tooth(
         name="group-that-is-late",
@@ -63,7 +64,7 @@ OTHERS_TEETH = (
         text="    if surely:\n",
         instead="    if False:\n",
         tests=(
-            f"{WRITTEN}::test_group_that_comes_late_lets_no_old_memory_onto_disks_that_moved_on",
+            f"{REBOOTED}::test_group_that_comes_late_lets_no_old_memory_onto_disks_that_moved_on",
         ),
     ),
     Tooth(
@@ -72,7 +73,7 @@ OTHERS_TEETH = (
         file="pipeline/stillness.py",
         text="        if made.name in silent or (",
         instead="        if (",
-        tests=(f"{WRITTEN}::test_snapshot_that_is_not_active_says_nothing_and_is_waited_for",),
+        tests=(f"{REBOOTED}::test_snapshot_that_is_not_active_says_nothing_and_is_waited_for",),
     ),
     Tooth(
         name="snapshots-that-go-on-telling",
@@ -81,7 +82,7 @@ OTHERS_TEETH = (
         text="    keeps = not guest_settled and keeps_telling(context)\n",
         instead="    keeps = False\n",
         tests=(
-            f"{WRITTEN}::test_snapshots_of_a_guest_that_could_not_be_brought_back_go_on_telling",
+            f"{REBOOTED}::test_snapshots_of_a_guest_that_could_not_be_brought_back_go_on_telling",
         ),
     ),
     Tooth(
@@ -101,7 +102,7 @@ OTHERS_TEETH = (
         file="pipeline/stillness.py",
         text="        and (volume.invalid or volume.snapshot_percent)\n",
         instead="",
-        tests=(f"{WRITTEN}::test_snapshots_that_kept_nothing_say_nothing",),
+        tests=(f"{REBOOTED}::test_snapshots_that_kept_nothing_say_nothing",),
     ),
     Tooth(
         name="logs-of-starts",
@@ -119,7 +120,7 @@ OTHERS_TEETH = (
         file="records/journal.py",
         text="save_finished=True, known_logs=(entry.monitor_log,))",
         instead="save_finished=True)",
-        tests=(f"{WRITTEN}::test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut",),
+        tests=(f"{REBOOTED}::test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut",),
     ),
     Tooth(
         name="logs-of-starts-in-a-copy",
@@ -136,7 +137,7 @@ OTHERS_TEETH = (
         text="    if record.restore_under_way and record.rebuilding_boot_id == "
         "context.host.boot_id():\n",
         instead="    if record.restore_under_way:\n",
-        tests=(f"{WRITTEN}::test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut",),
+        tests=(f"{REBOOTED}::test_guest_that_a_person_started_is_booted_afresh_after_a_power_cut",),
     ),
     Tooth(
         name="logs-after-our-restore",
@@ -145,7 +146,7 @@ OTHERS_TEETH = (
         text="    if record.restore_under_way and record",
         instead="    if record.restore_begun and record",
         tests=(
-            f"{WRITTEN}::"
+            f"{REBOOTED}::"
             "test_guest_that_a_person_started_in_place_of_the_restored_one_is_not_restored_again",
         ),
     ),
@@ -163,7 +164,7 @@ OTHERS_TEETH = (
         file="planning/rescue.py",
         text="    if record.booted:\n",
         instead="    if False:\n",
-        tests=(f"{WRITTEN}::test_guest_that_is_ended_as_it_boots_afresh_is_not_booted_again",),
+        tests=(f"{REBOOTED}::test_guest_that_is_ended_as_it_boots_afresh_is_not_booted_again",),
     ),
     Tooth(
         name="save-that-was-not-done",
@@ -180,7 +181,9 @@ OTHERS_TEETH = (
         text="        if has_known_log(context):\n",
         instead="        if context.journal.write(e.Restored(domid=0, monitor_log="
         "monitor.read_log_mark(context.host, name))) is None:\n",
-        tests=(f"{WRITTEN}::test_log_of_a_start_beside_restores_that_fail_is_told_after_a_reboot",),
+        tests=(
+            f"{REBOOTED}::test_log_of_a_start_beside_restores_that_fail_is_told_after_a_reboot",
+        ),
     ),
     Tooth(
         name="logs-rotated",
@@ -196,7 +199,7 @@ OTHERS_TEETH = (
         file="pipeline/stillness.py",
         text="    return found == monitor.NO_LOG or any(",
         instead="    return any(",
-        tests=(f"{WRITTEN}::test_log_that_did_not_outlast_the_reboot_says_nothing",),
+        tests=(f"{REBOOTED}::test_log_that_did_not_outlast_the_reboot_says_nothing",),
     ),
     Tooth(
         name="shared-disks-not-counted",

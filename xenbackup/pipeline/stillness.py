@@ -168,7 +168,7 @@ def _list_volumes(lvm: Lvm, groups: set[str]) -> list[LogicalVolume]:
     What was in a group that cannot be listed is looked for in all of them: it may be renamed, or
     share its name. Nobody waits for one that is gone: the owner may have started the guest since.
 
-    Raises: CommandTimedOut, UnexpectedOutput.
+    Raises: CommandTimedOut where a group does not answer; UnexpectedOutput.
     """
     volumes: list[LogicalVolume] = []
     for group in sorted(groups):
