@@ -180,6 +180,30 @@ def test_question_whose_thread_cannot_be_made_is_asked_again(
     assert {"disk": "here"} == probe.ask({"disk": lambda: "here"})
 
 
+def test_question_that_was_interrupted_as_it_began_ends_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread lives, and finds later that it was forgotten: no newer question is lost by that."""
+    probe, released = Probe(deadline_seconds=60), threading.Event()
+    begun: list[threading.Thread] = []
+    defects: list[object] = []
+    start = threading.Thread.start
+
+    def start_and_stop(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "excepthook", defects.append)
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(threading.Thread, "start", start_and_stop)
+        probe.ask({"disk": lambda: released.wait(60)})
+    assert {"disk": "here"} == probe.ask({"disk": lambda: "here"})
+    released.set()
+    begun[0].join(60)
+    assert [] == defects
+
+
 def test_silence_says_which_folder_and_for_how_long(tmp_path: Path) -> None:
     probe = Probe(deadline_seconds=0.0)
     probe.ask({f"room of {tmp_path}": threading.Event().wait})
