@@ -183,7 +183,7 @@ def test_question_whose_thread_cannot_be_made_is_asked_again(
 def test_question_that_was_interrupted_as_it_began_ends_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its thread lives, and finds later that it was forgotten: no newer question is lost by that."""
+    """Its thread lives, and finds later that it was forgotten: no newer question is lost."""
     probe, released = Probe(deadline_seconds=60), threading.Event()
     begun: list[threading.Thread] = []
     defects: list[object] = []
